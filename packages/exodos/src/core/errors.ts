@@ -1,0 +1,41 @@
+/** Every error exodos throws on purpose carries one of these. The page docs/errors.md explains each. */
+export type ExodosErrorCode =
+  | 'ERR_EXODOS_INVALID_ARG'
+  | 'ERR_EXODOS_CYCLE'
+  | 'ERR_EXODOS_CLOSED'
+  | 'ERR_EXODOS_CONFIGURED'
+  | 'ERR_EXODOS_SELF_WAIT'
+  | 'ERR_EXODOS_ABORTED'
+
+/** An error of exodos itself; `code` says which. */
+export class ExodosError extends Error {
+  override readonly name: string = 'ExodosError'
+  constructor(
+    readonly code: ExodosErrorCode,
+    message: string,
+  ) {
+    super(message)
+  }
+}
+
+/** Bad input, told at the call: the message names the argument, what was expected and what came. */
+export class ExodosTypeError extends TypeError {
+  override readonly name: string = 'ExodosTypeError'
+  readonly code: ExodosErrorCode = 'ERR_EXODOS_INVALID_ARG'
+}
+
+/** The error for an argument that is not what was expected. */
+export function invalid(argument: string, expected: string, got: unknown): ExodosTypeError {
+  return new ExodosTypeError(`${argument}: expected ${expected}, got ${show(got)}`)
+}
+
+/** A value in a few words. Never throws, whatever the value's own methods do. */
+export function show(value: unknown): string {
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
+  try {
+    const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text
+  } catch {
+    return typeof value
+  }
+}

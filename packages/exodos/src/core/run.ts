@@ -1,0 +1,341 @@
+import { BEAT, Budget, type Clock, type Duration, parseDuration } from './deadline.js'
+import { ExodosError } from './errors.js'
+import { enter, type HookContext, type HookRecord, hookName, isAsyncFunction, PHASES, type Phase, type Reason } from './hook.js'
+import type { Hook } from './order.js'
+import type { RootScope } from './scope.js'
+
+/** How a hook ended; `cut` means that the event loop ended first, with the hook unsettled or never started. */
+export type CallStatus = 'running' | 'ok' | 'failed' | 'overdue' | 'cut'
+
+/** What a run needs of the world around it. */
+export interface RunEnv {
+  readonly clock: Clock
+  /** Calls a hook such that code it leads to, however late, can be traced back to it. */
+  within(call: Call, fn: () => unknown): unknown
+  /** Is this what `process.exit` throws to unwind its caller? */
+  isExitRequest(error: unknown): boolean
+  /** Tells observers; undefined while there are none. */
+  publish: ((subject: 'phase' | 'hook', event: 'start' | 'end' | 'asyncEnd' | 'error', context: object) => void) | undefined
+  /** Called once, when the last phase is over. */
+  onEnd(run: Run): void
+}
+
+/** One call of one hook. */
+export class Call {
+  status: CallStatus = 'running'
+  started = true
+  error: unknown
+  /** In milliseconds since the run began. */
+  end = 0
+  statusText: string | undefined
+  /** How the hook settled after it was overdue or cut. */
+  late: 'ok' | 'failed' | undefined
+  limit = 0
+  /** When its time is up, in milliseconds of the budget. */
+  deadline = 0
+  private controller: AbortController | undefined
+  private aborted: unknown
+
+  constructor(
+    readonly record: HookRecord,
+    readonly phase: Phase,
+    readonly begin: number,
+  ) {}
+
+  get signal(): AbortSignal {
+    this.controller ??= new AbortController()
+    if (this.aborted) this.controller.abort(this.aborted)
+    return this.controller.signal
+  }
+
+  abort(why: string): void {
+    this.aborted ??= new ExodosError('ERR_EXODOS_ABORTED', `hook ${hookName(this.record)}: ${why}`)
+    this.controller?.abort(this.aborted)
+  }
+}
+
+/**
+ * One way out: phase by phase, each hook called once.
+ *
+ * It goes on synchronously until a hook returns a promise; from then on it is driven by the hooks' settling and by
+ * the beats of its budget. `cut` ends it synchronously at any moment.
+ */
+export class Run {
+  readonly calls: Call[] = []
+  readonly reasons: Reason[]
+  /** Errors that no hook returned or threw: from timers, events and forgotten promises during the run. */
+  readonly errors: { error: unknown; hook: string | undefined }[] = []
+  readonly warnings: string[] = []
+  readonly phaseTimes: { name: Phase; begin: number; end: number }[] = []
+  readonly startedAt = Date.now()
+  forced = false
+  ended = false
+  /** Where the loop can't turn: what is not synchronous is not started any more. */
+  isCut = false
+  leaving = false
+  readonly budget: Budget
+  private readonly open = new Map<Call, Hook>()
+  private index = -1
+  private advancing = false
+  private stopBeat: (() => void) | undefined
+  private nextBeat = Number.POSITIVE_INFINITY
+
+  constructor(
+    private readonly scope: RootScope,
+    private readonly env: RunEnv,
+    reason: Reason,
+    grace: number,
+  ) {
+    this.reasons = [reason]
+    this.budget = new Budget(env.clock, grace)
+  }
+
+  get phase(): Phase | undefined {
+    return PHASES[this.index]
+  }
+
+  /** Starts the run, and ends it before it returns if all its hooks are synchronous. */
+  start(): void {
+    this.nextPhase()
+    this.advance()
+  }
+
+  /** Where a hook goes that is registered now: its own phase, or the current one if that is over. */
+  phaseFor(record: HookRecord): Phase {
+    const current = this.phase as Phase
+    if (PHASES.indexOf(record.phase) >= this.index) return record.phase
+    this.warnings.push(`${hookName(record)} was registered for ${record.phase} when that was over: it runs in ${current}`)
+    return current
+  }
+
+  /** Goes on soon: a hook was registered while the run is waiting. */
+  wake(): void {
+    if (!this.advancing) queueMicrotask(() => this.advance())
+  }
+
+  /** Aborts every signal and leaves only the reserve. */
+  force(): void {
+    if (this.forced || this.ended) return
+    this.forced = true
+    this.budget.force()
+    for (const call of this.open.keys()) {
+      call.deadline = Math.min(call.deadline, this.limitFor(call.record, call.phase) + this.budget.spent())
+      call.abort('the run was forced')
+    }
+    this.rearm()
+  }
+
+  /** The event loop will not turn again: ends the run now, with what can be done synchronously. */
+  cut(): void {
+    if (this.ended || this.isCut) return
+    this.isCut = true
+    if (!this.phase) this.nextPhase()
+    this.giveUp('cut', 'the event loop ended')
+    // Called from inside a hook, control may never come back to the loop below: this one finishes its work.
+    this.advancing = false
+    this.advance()
+  }
+
+  /** Records an error from outside any hook's own result. */
+  fail(error: unknown, call: Call | undefined): void {
+    this.errors.push({ error, hook: call && hookName(call.record) })
+  }
+
+  get failed(): boolean {
+    return this.errors.length > 0 || this.calls.some((call) => call.status === 'failed' || call.status === 'overdue')
+  }
+
+  /** Is there nothing that anybody should be told about? */
+  get clean(): boolean {
+    const quiet = !this.forced && this.errors.length === 0 && this.warnings.length === 0
+    return quiet && this.calls.every((call) => call.status === 'ok')
+  }
+
+  private advance(): void {
+    if (this.advancing || this.ended) return
+    this.advancing = true
+    try {
+      while (this.phase) {
+        this.startReady(this.phase)
+        if (this.ended) return
+        if (this.open.size > 0) {
+          if (!this.stopBeat) this.rearm()
+          return
+        }
+        this.nextPhase()
+      }
+      this.end()
+    } finally {
+      this.advancing = false
+    }
+  }
+
+  /** Calls what may start now: all of it in concurrent phases, one at a time in `release`. */
+  private startReady(phase: Phase): void {
+    const stack = this.scope.stack(phase)
+    for (;;) {
+      if (phase === 'release' && this.open.size > 0 && this.timeLeft(phase)) return
+      const hook = stack.shift(this.leaving)
+      if (!hook) return
+      this.call(hook, phase)
+      if (this.ended) return
+      if (this.isCut) this.giveUp('cut', 'the event loop ended')
+    }
+  }
+
+  private call(hook: Hook, phase: Phase): void {
+    const { record } = hook
+    const call = new Call(record, phase, this.budget.spent())
+    this.calls.push(call)
+    const fn = this.isCut ? synchronous(record) : record.fn
+    if (!fn) {
+      call.started = false
+      this.settle(call, hook, 'cut')
+      return
+    }
+    call.limit = this.limitFor(record, phase)
+    call.deadline = call.begin + call.limit
+    if (this.forced || call.limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
+    this.env.publish?.('hook', 'start', this.seen(call))
+    try {
+      const result = enter(record, () => this.env.within(call, () => fn(this.context(call))))
+      if (isThenable(result)) this.await(call, hook, result)
+      else this.settle(call, hook, 'ok')
+    } catch (error) {
+      this.settle(call, hook, this.env.isExitRequest(error) ? 'ok' : 'failed', error)
+    }
+  }
+
+  private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
+    this.open.set(call, hook)
+    if (call.deadline < this.nextBeat) this.rearm()
+    this.env.publish?.('hook', 'end', this.seen(call))
+    const done = (status: 'ok' | 'failed', error?: unknown) => {
+      if (call.status !== 'running') {
+        call.late ??= status
+        call.error ??= error
+        return
+      }
+      this.settle(call, hook, status, error)
+      this.advance()
+    }
+    new Promise((resolve) => resolve(result)).then(
+      () => done('ok'),
+      (error) => done(this.env.isExitRequest(error) ? 'ok' : 'failed', error),
+    )
+  }
+
+  private settle(call: Call, hook: Hook, status: CallStatus, error?: unknown): void {
+    const waited = this.open.delete(call)
+    call.status = status
+    call.end = this.budget.spent()
+    if (status === 'failed') call.error = error
+    this.scope.stack(call.phase).settled(hook)
+    if (!this.env.publish) return
+    if (status !== 'ok') this.env.publish('hook', 'error', this.seen(call))
+    this.env.publish('hook', waited ? 'asyncEnd' : 'end', this.seen(call))
+  }
+
+  /** Stops waiting for all that is open. */
+  private giveUp(status: 'overdue' | 'cut', why: string, which: (call: Call) => boolean = () => true): void {
+    for (const [call, hook] of [...this.open]) {
+      if (!which(call)) continue
+      this.settle(call, hook, status)
+      call.abort(why)
+    }
+  }
+
+  private nextPhase(): void {
+    const now = this.budget.spent()
+    const last = this.phaseTimes.at(-1)
+    if (last) {
+      last.end = now
+      this.env.publish?.('phase', 'end', last)
+    }
+    this.index++
+    if (!this.phase) return
+    const next = { name: this.phase, begin: now, end: now }
+    this.phaseTimes.push(next)
+    this.env.publish?.('phase', 'start', next)
+  }
+
+  private end(): void {
+    this.ended = true
+    this.stopBeat?.()
+    this.env.onEnd(this)
+  }
+
+  private timeLeft(phase: Phase): boolean {
+    return this.budget.end(phase) > this.budget.spent()
+  }
+
+  /** A hook's own timeout, but never more than its phase may still use; in `release` without one, half of that. */
+  private limitFor(record: HookRecord, phase: Phase): number {
+    const left = Math.max(0, this.budget.end(phase) - this.budget.spent())
+    if (record.timeout !== undefined) return Math.min(record.timeout, left)
+    return phase === 'release' ? left / 2 : left
+  }
+
+  /** Waits for the next beat, or for the next limit if that comes earlier. */
+  private rearm(): void {
+    this.stopBeat?.()
+    const now = this.budget.spent()
+    this.nextBeat = now + BEAT
+    for (const call of this.open.keys()) this.nextBeat = Math.min(this.nextBeat, call.deadline)
+    const wait = this.nextBeat - now
+    // With no time left, what settles by itself in one turn of the loop is still not overdue.
+    this.stopBeat =
+      wait > 0 ? this.env.clock.wait(wait, () => this.beat()) : this.env.clock.soon(() => this.beat())
+  }
+
+  private beat(): void {
+    this.stopBeat = undefined
+    this.nextBeat = Number.POSITIVE_INFINITY
+    if (this.ended || this.isCut) return
+    const now = this.budget.beat()
+    this.giveUp('overdue', 'its time is up', (call) => call.deadline <= now)
+    this.advance()
+  }
+
+  private context(call: Call): HookContext {
+    const { budget, reasons } = this
+    return {
+      get reason() {
+        return { ...(reasons.at(-1) as Reason), first: reasons[0] as Reason }
+      },
+      get signal() {
+        return call.signal
+      },
+      remaining: () => (call.status === 'running' ? Math.max(0, call.deadline - budget.spent()) : 0),
+      extend: (duration: Duration) => {
+        const ms = parseDuration(duration, 'extend(duration)')
+        if (call.status !== 'running') return 0
+        const cap = budget.total - budget.reserve / 2
+        call.deadline = Math.max(call.deadline, Math.min(budget.spent() + ms, cap))
+        return Math.max(0, call.deadline - budget.spent())
+      },
+      status: (text: string) => {
+        call.statusText = String(text)
+      },
+    }
+  }
+
+  private seen(call: Call): object {
+    return { name: hookName(call.record), phase: call.phase, status: call.status, error: call.error, reason: this.reasons[0] }
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    value !== null &&
+    (typeof value === 'object' || typeof value === 'function') &&
+    typeof (value as { then?: unknown }).then === 'function'
+  )
+}
+
+/** What of a hook may be called where the loop can't turn: itself, its stand-in, or nothing. */
+function synchronous(record: HookRecord): HookRecord['fn'] | undefined {
+  if (typeof record.sync === 'function') return record.sync
+  if (record.sync === true) return record.fn
+  return record.sync === false || isAsyncFunction(record.fn) ? undefined : record.fn
+}

@@ -1,0 +1,49 @@
+import type { HookRecord } from '../core/hook.js'
+import type { Call } from '../core/run.js'
+import { builtin, realProcess } from './real.js'
+
+const { AsyncLocalStorage, AsyncResource } = builtin<typeof import('node:async_hooks')>('node:async_hooks')
+
+const root = new AsyncResource('exodos')
+const running = new AsyncLocalStorage<Call>()
+
+/** Remembers the async context of the caller. */
+export function captureContext(): (call: () => unknown) => unknown {
+  const resource = new AsyncResource('exodos')
+  return (call) => resource.runInAsyncScope(call)
+}
+
+/** Calls in the context of the program's start, whoever asked for it. */
+export function inRootContext<T>(call: () => T): T {
+  return root.runInAsyncScope(call)
+}
+
+/** Calls a hook such that `currentCall` finds it, also in what it awaits or starts. */
+export function within(call: Call, fn: () => unknown): unknown {
+  return running.run(call, fn)
+}
+
+/** The hook whose code this is. */
+export function currentCall(): Call | undefined {
+  return running.getStore()
+}
+
+const debug = realProcess.env.EXODOS_DEBUG !== undefined
+
+/**
+ * Remembers the place of a registration: `face` is the function that the user called. It costs a microsecond, so
+ * it is done where the place is the hook's only name, and where somebody is debugging.
+ */
+export function captureSite(name: string, face: (...args: never[]) => unknown): HookRecord['site'] {
+  if (name && !debug) return undefined
+  const limit = Error.stackTraceLimit
+  const site: { stack?: string } = {}
+  try {
+    Error.stackTraceLimit = 1
+    Error.captureStackTrace(site, face)
+    Error.stackTraceLimit = limit
+  } catch {
+    // Frozen intrinsics: hooks without a name stay anonymous.
+  }
+  return site
+}

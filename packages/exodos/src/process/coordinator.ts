@@ -1,0 +1,288 @@
+import type { Clock } from '../core/deadline.js'
+import { ExodosError } from '../core/errors.js'
+import { type HookRecord, hookName, type Reason } from '../core/hook.js'
+import { describeRun, type Report } from '../core/report.js'
+import { type Call, Run } from '../core/run.js'
+import { RootScope } from '../core/scope.js'
+import { publisher } from './channels.js'
+import { currentCall, inRootContext, within } from './context.js'
+import { isExitRequest, requests } from './exit-request.js'
+import { merge, type Options, type Policy } from './policy.js'
+import { signalNumber } from './signals.js'
+
+/** How the process is to leave, decided when the run is over. */
+export interface Outcome {
+  readonly kind: Reason['kind']
+  readonly code: number
+  readonly signal?: string
+  readonly error?: unknown
+  /** A rule of ours has changed exit code 0. */
+  readonly raised: boolean
+}
+
+/** What a coordinator needs of the thread it coordinates; tests give it a private one. */
+export interface Platform {
+  readonly clock: Clock
+  readonly thread: number
+  readonly pid: number
+  /** The exit code the program has set so far. */
+  exitCode(): number
+  /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
+  install(): void
+  uninstall(): void
+  /** Hands the report to whoever wants one, before leaving. */
+  deliver(report: () => Report, clean: boolean, policy: Policy): void
+  /** Ends the process. `survived` is called when it doesn't: somebody has replaced the real exit. */
+  leave(outcome: Outcome, reserve: number, survived: () => void): void
+  reallyExit(code: number): void
+  printError(error: unknown, policy: Policy): void
+  warn(message: string): void
+}
+
+/** What a trigger sees of the coordinator. */
+export interface WayOut {
+  /** The application has a say here, so the full rules hold; else there are only libraries' hooks. */
+  readonly host: boolean
+  /** A run is under way. */
+  readonly running: boolean
+  /** A run that ends in leaving is under way, or over. */
+  readonly leaving: boolean
+  /** The exit code, as far as it is known. */
+  readonly code: number
+  readonly policy: Policy
+  /** Begins the run, or adds a reason to the one under way. */
+  leave(reason: Reason): void
+  /** The event loop ends now: does what can be done synchronously. */
+  cut(reason: Reason): void
+  /** Leaves only the reserve. */
+  force(): void
+  fail(error: unknown, call?: Call): void
+  printError(error: unknown): void
+  reallyExit(code: number): void
+}
+
+/** One way in which a process comes to its end: one file each. */
+export interface Trigger {
+  install(): void
+  uninstall(): void
+}
+
+/** What survives a take-over by another copy of exodos. */
+export interface Shared {
+  /** Aborted when leaving begins. */
+  readonly exiting: AbortController
+  readonly realm: unknown
+  host: boolean
+  policy: Policy
+  places: Map<string, string>
+}
+
+/** What copies and versions of exodos know of each other's coordinator. Plain data and functions, only ever added to. */
+export interface CoordinatorProtocol {
+  readonly protocol: number
+  add(record: HookRecord): { remove(): boolean }
+  run(reason: Reason): Promise<Report>
+  configure(options: Options, place: string): void
+  readonly state: Shared
+  /** Gives up all hooks, listeners and patches; undefined while a run is under way. */
+  detach(): HookRecord[] | undefined
+}
+
+/** The one object of a process or worker thread that all hooks, of all copies of exodos, are registered with. */
+export class Coordinator implements CoordinatorProtocol, WayOut {
+  static readonly protocol = 1
+  readonly protocol = Coordinator.protocol
+  private readonly platform: Platform
+  private readonly scope = new RootScope(() => this.settleDown())
+  private current: Run | undefined
+  private promise: Promise<Report> | undefined
+  private resolve: ((report: Report) => void) | undefined
+  /** The reason of leaving; the run may have begun without one. */
+  private reason: Reason | undefined
+  private raised: number | undefined
+  private closed = false
+
+  constructor(
+    makePlatform: (out: WayOut) => Platform,
+    readonly state: Shared,
+  ) {
+    this.platform = makePlatform(this)
+  }
+
+  get host(): boolean {
+    return this.state.host
+  }
+  get policy(): Policy {
+    return this.state.policy
+  }
+  get running(): boolean {
+    return this.current !== undefined
+  }
+  get leaving(): boolean {
+    return this.reason !== undefined
+  }
+
+  /** Throws `ERR_EXODOS_CLOSED` once the process has left, `ERR_EXODOS_CYCLE` for edges that close a cycle. */
+  add(record: HookRecord): { remove(): boolean } {
+    if (this.closed) {
+      const message = `onExit: the exit hooks have run and the process is leaving: ${hookName(record)} would never be called`
+      throw new ExodosError('ERR_EXODOS_CLOSED', message)
+    }
+    if (record.timeout !== undefined && record.timeout > this.policy.grace) {
+      const name = hookName(record)
+      this.platform.warn(`options.timeout of ${name} is ${record.timeout} ms, above the grace period of ${this.policy.grace} ms`)
+    }
+    const run = this.current
+    const hook = this.scope.add(record, run?.phaseFor(record))
+    run?.wake()
+    if (!record.guest) this.state.host = true
+    this.platform.install()
+    return hook
+  }
+
+  configure(options: Options, place: string): void {
+    this.state.policy = merge(this.policy, options, this.state.places, place)
+    this.state.host = true
+    if (this.scope.size > 0) this.platform.install()
+  }
+
+  /** Every trigger ends here. The promise is the same for all of them; a hook that waits for its own run is told so. */
+  run(reason: Reason): Promise<Report> {
+    const call = this.current && currentCall()
+    if (!this.current) this.promise = undefined
+    this.promise ??= new Promise((resolve) => {
+      this.resolve = resolve
+    })
+    const { promise } = this
+    this.leave(reason)
+    if (!call) return promise
+    const message = `hook ${hookName(call.record)} waits for the run that it is part of`
+    const refused = Promise.reject(new ExodosError('ERR_EXODOS_SELF_WAIT', message))
+    // Only who waits for it is to hear of it.
+    refused.catch(() => {})
+    return refused
+  }
+
+  leave(reason: Reason): void {
+    if (this.closed) return
+    if (this.current) this.join(this.current, reason)
+    else inRootContext(() => this.begin(reason).start())
+  }
+
+  cut(reason: Reason): void {
+    if (this.closed || (!this.current && this.scope.size === 0)) return
+    if (this.current) this.join(this.current, reason)
+    else this.begin(reason)
+    if (this.reason?.kind === 'natural' || this.reason?.kind === 'parent') this.raised ??= reason.code || undefined
+    this.current?.cut()
+  }
+
+  force(): void {
+    this.current?.force()
+  }
+
+  fail(error: unknown, call?: Call): void {
+    if (!isExitRequest(error)) this.current?.fail(error, call)
+  }
+
+  printError(error: unknown): void {
+    this.platform.printError(error, this.policy)
+  }
+
+  reallyExit(code: number): void {
+    this.platform.reallyExit(code)
+  }
+
+  detach(): HookRecord[] | undefined {
+    if (this.current || this.closed) return undefined
+    const records = this.scope.detach()
+    this.platform.uninstall()
+    return records
+  }
+
+  private begin(reason: Reason): Run {
+    const publish = publisher()
+    const run = new Run(
+      this.scope,
+      {
+        clock: this.platform.clock,
+        within,
+        isExitRequest,
+        publish,
+        onEnd: (ended) => {
+          publish?.('run', 'end', { reason })
+          this.end(ended)
+        },
+      },
+      reason,
+      this.policy.grace,
+    )
+    this.current = run
+    publish?.('run', 'start', { reason })
+    if (reason.kind !== 'explicit') this.leaveWith(run, reason)
+    return run
+  }
+
+  /** A second reason: the first one of leaving wins, later ones are recorded; a hook may raise exit code 0. */
+  private join(run: Run, reason: Reason): void {
+    run.reasons.push(reason)
+    if (reason.code && currentCall()) this.raised ??= reason.code
+    if (!run.leaving && reason.kind !== 'explicit') this.leaveWith(run, reason)
+  }
+
+  private leaveWith(run: Run, reason: Reason): void {
+    run.leaving = true
+    this.reason = reason
+    // Without the hooks of libraries there may be no listeners yet, and the run needs them while it lasts.
+    this.platform.install()
+    this.state.exiting.abort()
+  }
+
+  private end(run: Run): void {
+    const outcome = this.outcome()
+    let report: Report | undefined
+    const makeReport = () => (report ??= this.report(run, outcome))
+    this.closed = outcome !== undefined
+    this.platform.deliver(makeReport, run.clean, this.policy)
+    this.resolve?.(makeReport())
+    this.resolve = undefined
+    if (!outcome) this.reset()
+    else if (!run.isCut) this.platform.leave(outcome, run.budget.reserve, () => this.reset())
+  }
+
+  private report(run: Run, outcome: Outcome | undefined): Report {
+    return {
+      ...describeRun(run),
+      pid: this.platform.pid,
+      thread: this.platform.thread,
+      exitRequests: { made: requests.made, caught: Math.max(0, requests.made - requests.surfaced) },
+      ...(outcome && { exit: outcome.signal && !run.isCut ? { signal: outcome.signal } : { code: outcome.code } }),
+    }
+  }
+
+  /** A new life: after an explicit run, or an exit that did not happen. */
+  private reset(): void {
+    this.current = this.reason = this.raised = undefined
+    this.closed = false
+    this.settleDown()
+  }
+
+  /** The exit code: one that was asked for is never masked; 0 with a failed hook is a failure. */
+  get code(): number {
+    return this.outcome()?.code ?? 0
+  }
+
+  private outcome(): Outcome | undefined {
+    const { reason, current } = this
+    if (!reason) return undefined
+    const { kind, signal } = reason
+    const asked = signal ? 128 + signalNumber(signal) : (reason.code ?? (kind === 'natural' || kind === 'exit' ? this.platform.exitCode() : 0))
+    const code = asked || (this.host ? (this.raised ?? (current?.failed ? this.policy.failureCode : 0)) : 0)
+    return { ...reason, code, raised: code !== asked }
+  }
+
+  /** The last hook is gone, or the process has survived its exit: nothing of ours stays. */
+  private settleDown(): void {
+    if (!this.current && this.scope.size === 0) this.platform.uninstall()
+  }
+}

@@ -1,0 +1,51 @@
+import { clock } from './clock.js'
+import { realProcess } from './real.js'
+
+/**
+ * Thrown by `process.exit()` while asynchronous hooks run, to unwind the caller as Python's SystemExit does. It is
+ * swallowed wherever it reaches the top; code that catches it sees one line and can't revoke the exit.
+ */
+export class ExitRequest extends Error {
+  override readonly name: string = 'ExitRequest'
+  readonly exitCode: number
+
+  constructor(exitCode: number) {
+    super(`process.exit(${exitCode}) is under way: exit hooks are running, please let this pass (exodos: docs/living-with-others.md)`)
+    this.exitCode = exitCode
+    // One line is all that a `.catch(console.error)` on the way up should show.
+    this.stack = `ExitRequest: ${this.message}`
+    Object.defineProperty(this, BRAND, { value: true })
+    for (const key of ['name', 'exitCode', 'stack']) Object.defineProperty(this, key, { enumerable: false })
+  }
+}
+
+const BRAND = Symbol.for('exodos.exit-request')
+
+/** True for requests of any copy of exodos, and of any realm. */
+export function isExitRequest(error: unknown): error is ExitRequest {
+  try {
+    return typeof error === 'object' && error !== null && (error as Record<symbol, unknown>)[BRAND] === true
+  } catch {
+    return false
+  }
+}
+
+/** How many requests were made, and how many of them came up to the top again. */
+export const requests = { made: 0, surfaced: 0 }
+
+const MOST_IN_A_ROW = 50
+let inARow = 0
+
+/** Counts a request; false when the caller seems to catch and retry for ever, without giving the loop a turn. */
+export function countRequest(): boolean {
+  requests.made++
+  if (inARow++ === 0) clock.soon(() => { inARow = 0 })
+  return inARow <= MOST_IN_A_ROW
+}
+
+/** Leaves Node's domains, so that their error handlers don't see the request thrown next. */
+export function leaveDomains(): void {
+  type Domain = { exit(): void } | undefined | null
+  const current = () => (realProcess as unknown as { domain?: Domain }).domain
+  for (let domain = current(); domain; domain = current()) domain.exit()
+}

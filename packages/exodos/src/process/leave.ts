@@ -1,0 +1,42 @@
+import { clock, ifStillAlive } from './clock.js'
+import { inRootContext } from './context.js'
+import type { Outcome } from './coordinator.js'
+import { flushOutput, hasPendingOutput } from './output.js'
+import { realProcess } from './real.js'
+
+/** What leaving needs of the triggers: each knows how its own way out is completed. */
+export interface Exits {
+  exit(code: number): void
+  raise(signal: string, code: number): void
+  /** Lets Node end this thread for an error, past our own wrapper. */
+  rethrow(error: unknown): void
+}
+
+/** The last step: writes out what is still to be written, then lets the process end the way it was to end. */
+export function leave(outcome: Outcome, reserve: number, exits: Exits, survived: () => void): void {
+  if (outcome.kind === 'natural') {
+    // Nothing is called: the loop runs dry, Node writes what is pending, and an unsettled top-level await is reported.
+    if (outcome.raised) realProcess.exitCode = outcome.code
+    ifStillAlive(reserve, () => exits.exit(outcome.code))
+    return
+  }
+  if (!hasPendingOutput()) return end(outcome, exits, survived)
+  inRootContext(() => flushOutput(reserve, () => end(outcome, exits, survived)))
+}
+
+function end(outcome: Outcome, exits: Exits, survived: () => void): void {
+  if (outcome.signal) exits.raise(outcome.signal, outcome.code)
+  else if ('error' in outcome && isWorker()) clock.soon(() => exits.rethrow(outcome.error))
+  else {
+    try {
+      exits.exit(outcome.code)
+    } finally {
+      survived()
+    }
+  }
+}
+
+/** In a worker thread the main thread is to see the error itself, in its 'error' event. */
+export function isWorker(): boolean {
+  return (realProcess.chdir as { disabled?: boolean }).disabled === true
+}

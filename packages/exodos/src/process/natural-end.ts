@@ -1,0 +1,28 @@
+import { realProcess } from './real.js'
+import { clock } from './clock.js'
+import type { Trigger, WayOut } from './coordinator.js'
+
+/**
+ * The event loop has run dry. On the first 'beforeExit' one turn of the loop is asked for, and the run starts on
+ * the second, so that work others start in their own 'beforeExit' listeners is done first.
+ */
+export function naturalEnd(out: WayOut): Trigger {
+  let turned = false
+  let listening = false
+  const onBeforeExit = () => {
+    if (out.leaving) return
+    if (turned) out.leave({ kind: 'natural' })
+    else clock.soon(() => {})
+    turned = !turned
+  }
+  return {
+    install() {
+      if (!listening) realProcess.on('beforeExit', onBeforeExit)
+      listening = true
+    },
+    uninstall() {
+      realProcess.off('beforeExit', onBeforeExit)
+      turned = listening = false
+    },
+  }
+}

@@ -1,0 +1,73 @@
+import { summarize } from '../core/report.js'
+import { clock } from './clock.js'
+import type { Platform, Trigger, WayOut } from './coordinator.js'
+import { emitPatch } from './emit.js'
+import { isWorker, leave } from './leave.js'
+import { naturalEnd } from './natural-end.js'
+import { writeError, writeReport } from './output.js'
+import { parent } from './parent.js'
+import { printUncaught } from './print-error.js'
+import { processExit } from './process-exit.js'
+import { builtin, realProcess } from './real.js'
+import { signals } from './signals.js'
+import { uncaught } from './uncaught.js'
+
+/** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
+export function makePlatform(out: WayOut): Platform {
+  const worker = isWorker()
+  const exits = processExit(out)
+  const signal = signals(out)
+  const triggers: Trigger[] = [naturalEnd(out), exits, uncaught(out)]
+  // Signals and the parent's channel reach the main thread alone.
+  if (!worker) triggers.push(signal, parent(out))
+  let installed: unknown
+
+  return {
+    clock,
+    pid: realProcess.pid,
+    thread: worker ? builtin<typeof import('node:worker_threads')>('node:worker_threads').threadId : 0,
+    exitCode: () => Number(realProcess.exitCode ?? 0),
+    install() {
+      // A new policy object, or the first hook of the application, or a patch that is not ours any more.
+      const wanted = out.host ? out.policy : 'guest'
+      if (installed === wanted && (wanted === 'guest' || exits.intact())) return
+      installed = wanted
+      for (const trigger of triggers) trigger.install()
+    },
+    uninstall() {
+      installed = undefined
+      for (const trigger of triggers) trigger.uninstall()
+    },
+    deliver(makeReport, clean, { report: wanted }) {
+      const debug = realProcess.env.EXODOS_DEBUG !== undefined
+      if (clean && !debug && !wanted) return
+      try {
+        const report = makeReport()
+        if (!clean || debug) writeError(summarize(report, debug))
+        if (!report.exit || !wanted) return
+        if (typeof wanted === 'function') wanted(report)
+        else writeReport(worker ? `${wanted}.${report.thread}` : wanted, `${JSON.stringify(report, null, 2)}\n`)
+      } catch (error) {
+        writeError(`exodos: the report could not be delivered: ${error}\n`)
+      }
+    },
+    leave: (outcome, reserve, survived) =>
+      leave(outcome, reserve, { ...exits, raise: signal.raise, rethrow }, survived),
+    reallyExit: exits.reallyExit,
+    printError(error, { printError }) {
+      if (printError === false) return
+      try {
+        if (printError) return printError(error)
+      } catch {
+        // A logger that fails leaves the error to us.
+      }
+      printUncaught(error)
+    },
+    warn: (message) => realProcess.emitWarning(message, 'ExodosWarning'),
+  }
+
+  function rethrow(error: unknown): never {
+    emitPatch.uninstall()
+    throw error
+  }
+}

@@ -1,0 +1,13 @@
+/**
+ * A module of Node's. Not imported but asked for: an `import` builds a second view of the module, which costs more than
+ * all of ours (and for `node:process` opens stdin), and some are needed only when the program leaves.
+ */
+export function builtin<T>(name: string): T {
+  return globalThis.process.getBuiltinModule(name) as T
+}
+
+/** The process object of this thread. Test frameworks give each test file a copy of its own: this is the real one. */
+export const realProcess: NodeJS.Process = builtin('node:process')
+
+/** Differs from test file to test file where a framework isolates them within one process, as Jest does. */
+export const realm: unknown = globalThis.process === realProcess ? undefined : globalThis.process

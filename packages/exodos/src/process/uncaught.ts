@@ -1,0 +1,65 @@
+import { currentCall } from './context.js'
+import type { Trigger, WayOut } from './coordinator.js'
+import { emitPatch, interceptors, type Interceptor } from './emit.js'
+import { isExitRequest, requests } from './exit-request.js'
+import { isWorker } from './leave.js'
+
+/**
+ * Errors that nobody handles. They are seen by wrapping `process.emit`: what the listeners of the application and
+ * of other libraries make of it is the result of the call, and their number stays what it was.
+ */
+export function uncaught(out: WayOut): Trigger {
+  const onUncaught: Interceptor = (next, [error]) => {
+    if (surfaced(error)) return true
+    let fatal = error
+    let code = 1
+    try {
+      if (next()) return true
+    } catch (thrown) {
+      // process.exit() in the application's own handler.
+      if (surfaced(thrown)) return true
+      fatal = thrown
+      code = 7
+    }
+    // During a run it is recorded and the run goes on; an explicit run answers only for its own hooks.
+    const call = currentCall()
+    if (out.leaving || (out.running && call)) {
+      out.fail(fatal, call)
+      return true
+    }
+    // The main thread prints what ends a worker thread.
+    if (!isWorker()) out.printError(fatal)
+    out.leave({ kind: 'error', error: fatal, code })
+    return true
+  }
+  const hide: Interceptor = (next, [error]) => surfaced(error, false) || next()
+
+  const table: Record<string, Interceptor> = {
+    uncaughtException: onUncaught,
+    uncaughtExceptionMonitor: hide,
+    unhandledRejection: (next, [reason]) => surfaced(reason) || next(),
+    rejectionHandled: hide,
+    // `--unhandled-rejections=warn` warns after the event, twice, with the stack of the reason.
+    warning: (next, [warning]) => {
+      const { name, message, stack } = warning as Error
+      return (name === 'UnhandledPromiseRejectionWarning' && /^ExitRequest: /m.test(`${message}\n${stack}`)) || next()
+    },
+  }
+  return {
+    install() {
+      if (!out.host) return
+      for (const [event, interceptor] of Object.entries(table)) interceptors.set(event, interceptor)
+      emitPatch.install()
+    },
+    uninstall() {
+      for (const event of Object.keys(table)) interceptors.delete(event)
+    },
+  }
+}
+
+/** A request to exit has come up to the top unharmed: that is where it ends. */
+function surfaced(error: unknown, count = true): boolean {
+  if (!isExitRequest(error)) return false
+  if (count) requests.surfaced++
+  return true
+}

@@ -1,0 +1,38 @@
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+
+const MARK = 'EXODOS_TEST_SUITE'
+
+/** Around the whole suite: fails it when a test left a process or a file behind. */
+export default function setup(): () => void {
+  const mark = `${process.pid}-${Date.now()}`
+  process.env[MARK] = mark
+  const run = new URL('../.run/', import.meta.url)
+  rmSync(run, { recursive: true, force: true })
+  return () => {
+    const left = [...processesWith(`${MARK}=${mark}`), ...filesIn(run)]
+    if (left.length > 0) throw new Error(`left behind by tests:\n${left.join('\n')}`)
+  }
+}
+
+function processesWith(text: string): string[] {
+  const found: string[] = []
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const env = readFileSync(`/proc/${pid}/environ`, 'utf8')
+      const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+      const isOurs = Number(pid) === process.pid || Number(parent) === process.pid
+      if (env.includes(text) && !isOurs) found.push(`process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`)
+    } catch {
+      // Gone meanwhile, or a kernel thread.
+    }
+  }
+  return found
+}
+
+function filesIn(dir: URL): string[] {
+  try {
+    return readdirSync(dir).map((name) => `file ${name}`)
+  } catch {
+    return []
+  }
+}

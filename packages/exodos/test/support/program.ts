@@ -1,0 +1,146 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync, mkdirSync, existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterEach } from 'vitest'
+import type { Report } from '../../src/core/report.js'
+
+/** The Node that programs under test run on; the tests themselves run on the machine's own. */
+export const node = process.env.EXODOS_TEST_NODE ?? process.execPath
+export const nodeMajor = Number(process.env.EXODOS_TEST_NODE_MAJOR ?? process.versions.node.split('.')[0])
+
+/** Inside the package, so that programs can `import 'exodos'` by its own name. */
+const root = new URL('../.run/', import.meta.url).pathname
+
+export interface ProgramOptions {
+  /** `.mjs` by default. */
+  ext?: 'mjs' | 'cjs' | 'js'
+  /** Options for Node, before the program's file. */
+  nodeOptions?: string[]
+  args?: string[]
+  env?: Record<string, string | undefined>
+  stdio?: SpawnOptions['stdio']
+  /** Killed, and failed, after this many milliseconds. Default 15,000. */
+  timeout?: number
+  /** In place of `node file`. */
+  command?: (file: string) => string[]
+  detached?: boolean
+}
+
+export interface Ended {
+  code: number | null
+  signal: NodeJS.Signals | null
+  stdout: string
+  stderr: string
+  /** Non-empty lines of stdout. */
+  lines: string[]
+  /** Milliseconds from the start to the end. */
+  ms: number
+  report: Report | undefined
+  dir: string
+}
+
+export interface Program {
+  child: ChildProcess
+  /** The program's own empty directory; gone after the test. */
+  dir: string
+  /** Resolves once stdout holds the text. */
+  until(text: string): Promise<void>
+  /** Sends a signal, or a message over the IPC channel. */
+  kill(signal: NodeJS.Signals): void
+  ended: Promise<Ended>
+}
+
+const live = new Set<ChildProcess>()
+const dirs = new Set<string>()
+
+afterEach(async () => {
+  for (const child of live) {
+    child.kill('SIGKILL')
+    await new Promise((resolve) => child.once('close', resolve))
+  }
+  for (const dir of dirs) rmSync(dir, { recursive: true, force: true })
+  dirs.clear()
+})
+
+/** Starts a program given as source text, in a real process of the Node under test. */
+export function start(source: string, options: ProgramOptions = {}): Program {
+  const { ext = 'mjs', nodeOptions = [], args = [], env = {}, timeout = 15_000 } = options
+  mkdirSync(root, { recursive: true })
+  const dir = mkdtempSync(join(root, 'p-'))
+  dirs.add(dir)
+  const file = join(dir, `program.${ext}`)
+  const reportFile = join(dir, 'report.json')
+  writeFileSync(file, source)
+  const [command = node, ...rest] = options.command?.(file) ?? [node, ...nodeOptions, file, ...args]
+  const began = performance.now()
+  const child = spawn(command, rest, {
+    cwd: dir,
+    stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
+    detached: options.detached ?? false,
+    env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', EXODOS_REPORT: reportFile, ...env },
+  })
+  live.add(child)
+  let stdout = ''
+  let stderr = ''
+  let look = () => {}
+  child.stdout?.on('data', (data) => {
+    stdout += data
+    look()
+  })
+  child.stderr?.on('data', (data) => {
+    stderr += data
+  })
+  const ended = new Promise<Ended>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      reject(new Error(`still running after ${timeout} ms\n${stdout}\n${stderr}`))
+    }, timeout)
+    child.once('error', reject)
+    child.once('close', (code, signal) => {
+      clearTimeout(timer)
+      live.delete(child)
+      look()
+      const report = existsSync(reportFile) ? (JSON.parse(readFileSync(reportFile, 'utf8')) as Report) : undefined
+      const lines = stdout.split('\n').filter(Boolean)
+      resolve({ code, signal, stdout, stderr, lines, ms: performance.now() - began, report, dir })
+    })
+  })
+  ended.catch(() => {})
+  return {
+    child,
+    dir,
+    ended,
+    kill: (signal) => void child.kill(signal),
+    until: (text) =>
+      new Promise((resolve, reject) => {
+        look = () => {
+          if (stdout.includes(text)) resolve()
+          else if (child.exitCode !== null || child.signalCode !== null)
+            reject(new Error(`ended before "${text}" came\n${stdout}\n${stderr}`))
+        }
+        look()
+      }),
+  }
+}
+
+/** Runs a program to its end. */
+export function run(source: string, options?: ProgramOptions): Promise<Ended> {
+  return start(source, options).ended
+}
+
+/** Starts a program, waits until it prints `ready`, sends it a signal, and waits for its end. */
+export async function runAndKill(source: string, signal: NodeJS.Signals, options?: ProgramOptions): Promise<Ended> {
+  const program = start(source, options)
+  await program.until('ready')
+  program.kill(signal)
+  return program.ended
+}
+
+/** Common beginnings of programs: the imports, and hooks that say their name. */
+export const prelude = `
+import { onExit, exit, track, exiting, configure, runExitHooks } from 'exodos'
+import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+const say = (text) => writeSync(1, text + '\\n')
+const hold = () => setTimeout(() => {}, 60_000)
+`
