@@ -1,4 +1,4 @@
-import { type Reason, hookName, hookSite, type Phase } from './hook.js'
+import { hookName, hookSite, type Phase, type Reason } from './hook.js'
 import type { Call, Run } from './run.js'
 
 /** What happened on the way out, as data. Its JSON Schema is `exodos/report.schema.json`. */

@@ -284,8 +284,7 @@ export class Run {
     for (const call of this.open.keys()) this.nextBeat = Math.min(this.nextBeat, call.deadline)
     const wait = this.nextBeat - now
     // With no time left, what settles by itself in one turn of the loop is still not overdue.
-    this.stopBeat =
-      wait > 0 ? this.env.clock.wait(wait, () => this.beat()) : this.env.clock.soon(() => this.beat())
+    this.stopBeat = wait > 0 ? this.env.clock.wait(wait, () => this.beat()) : this.env.clock.soon(() => this.beat())
   }
 
   private beat(): void {

@@ -276,7 +276,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     const { reason, current } = this
     if (!reason) return undefined
     const { kind, signal } = reason
-    const asked = signal ? 128 + signalNumber(signal) : (reason.code ?? (kind === 'natural' || kind === 'exit' ? this.platform.exitCode() : 0))
+    const asked = signal
+      ? 128 + signalNumber(signal)
+      : (reason.code ?? (kind === 'natural' || kind === 'exit' ? this.platform.exitCode() : 0))
     const code = asked || (this.host ? (this.raised ?? (current?.failed ? this.policy.failureCode : 0)) : 0)
     return { ...reason, code, raised: code !== asked }
   }

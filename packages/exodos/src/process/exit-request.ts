@@ -10,7 +10,9 @@ export class ExitRequest extends Error {
   readonly exitCode: number
 
   constructor(exitCode: number) {
-    super(`process.exit(${exitCode}) is under way: exit hooks are running, please let this pass (exodos: docs/living-with-others.md)`)
+    super(
+      `process.exit(${exitCode}) is under way: exit hooks are running, please let this pass (exodos: docs/living-with-others.md)`,
+    )
     this.exitCode = exitCode
     // One line is all that a `.catch(console.error)` on the way up should show.
     this.stack = `ExitRequest: ${this.message}`
@@ -39,7 +41,10 @@ let inARow = 0
 /** Counts a request; false when the caller seems to catch and retry for ever, without giving the loop a turn. */
 export function countRequest(): boolean {
   requests.made++
-  if (inARow++ === 0) clock.soon(() => { inARow = 0 })
+  if (inARow++ === 0)
+    clock.soon(() => {
+      inARow = 0
+    })
   return inARow <= MOST_IN_A_ROW
 }
 

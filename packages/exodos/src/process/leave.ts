@@ -20,8 +20,9 @@ export function leave(outcome: Outcome, reserve: number, exits: Exits, survived:
     ifStillAlive(reserve, () => exits.exit(outcome.code))
     return
   }
-  if (!hasPendingOutput()) return end(outcome, exits, survived)
-  inRootContext(() => flushOutput(reserve, () => end(outcome, exits, survived)))
+  const last = () => end(outcome, exits, survived)
+  if (hasPendingOutput()) inRootContext(() => flushOutput(reserve, last))
+  else last()
 }
 
 function end(outcome: Outcome, exits: Exits, survived: () => void): void {

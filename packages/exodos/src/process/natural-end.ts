@@ -1,6 +1,6 @@
-import { realProcess } from './real.js'
 import { clock } from './clock.js'
 import type { Trigger, WayOut } from './coordinator.js'
+import { realProcess } from './real.js'
 
 /**
  * The event loop has run dry. On the first 'beforeExit' one turn of the loop is asked for, and the run starts on

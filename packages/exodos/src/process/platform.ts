@@ -51,8 +51,7 @@ export function makePlatform(out: WayOut): Platform {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }
     },
-    leave: (outcome, reserve, survived) =>
-      leave(outcome, reserve, { ...exits, raise: signal.raise, rethrow }, survived),
+    leave: (outcome, reserve, survived) => leave(outcome, reserve, { ...exits, raise: signal.raise, rethrow }, survived),
     reallyExit: exits.reallyExit,
     printError(error, { printError }) {
       if (printError === false) return

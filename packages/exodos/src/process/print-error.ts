@@ -1,5 +1,5 @@
-import { builtin, realProcess } from './real.js'
 import { writeError } from './output.js'
+import { builtin, realProcess } from './real.js'
 
 /** Prints an error as Node would have, had it ended the process: the stack with properties and causes, then the version. */
 export function printUncaught(error: unknown): void {

@@ -5,37 +5,50 @@ import { countRequest, ExitRequest, leaveDomains } from './exit-request.js'
 import { Patch, syncImports } from './patch.js'
 import { realProcess } from './real.js'
 
-type ExitCode = number | string | null | undefined
+/** Node's own functions, as they are at the moment: ours, or what somebody has wrapped around ours. */
+const target = realProcess as unknown as { _exiting?: boolean; exit(code: number): void; reallyExit(code: number): void }
+
+/** How the process is ended by ourselves, past our own patches, and whether these are still in place. */
+export interface ExitByHand extends Trigger {
+  exit(code: number): void
+  reallyExit(code: number): void
+  intact(): boolean
+}
 
 /** The three ways in which an exit by hand is seen: `process.exit`, `process.reallyExit` and the 'exit' event. */
-export function processExit(out: WayOut): Trigger & { exit(code: number): void; reallyExit(code: number): void; intact(): boolean } {
-  const isExiting = () => (realProcess as unknown as { _exiting?: boolean })._exiting === true
+export function processExit(out: WayOut): ExitByHand {
   let passing = false
   let listening = false
 
-  const exit = new Patch('exit', (inner, args) => {
-    const pass = () => inner.apply(realProcess, args)
+  const exit: Patch = new Patch('exit', (inner, args) => {
     const inHook = out.running && currentCall() !== undefined
     // Nothing may be thrown during 'exit', but inside a hook: that is caught by the run itself.
-    if (passing || (isExiting() && !inHook) || !out.host || out.policy.processExit === 'cut') return pass()
-    const before = realProcess.exitCode
-    // Node's setter is the check of the argument; `exit(undefined)` and `exit()` differ.
-    if (args.length > 0) realProcess.exitCode = args[0] as number
-    const code = Number(realProcess.exitCode ?? 0)
-    if (out.running) realProcess.exitCode = before
+    const left = passing || (target._exiting === true && !inHook)
+    if (left || !out.host || out.policy.processExit === 'cut') return inner.apply(realProcess, args)
+    const code = checkCode(args)
     out.leave({ kind: 'exit', code })
     // Left without hooks to wait for, and back again: somebody has replaced the real exit.
     if (!out.leaving) return undefined
     if (!countRequest()) {
       out.cut({ kind: 'exit', code })
-      return leaveNow(exit, out.code)
+      return pass('exit', out.code)
     }
     leaveDomains()
     throw new ExitRequest(code)
   })
 
+  /** Node's setter of `exitCode` is the check of the argument, and throws Node's error; `exit(undefined)` and `exit()` differ. */
+  function checkCode(args: unknown[]): number {
+    const before = realProcess.exitCode
+    if (args.length > 0) realProcess.exitCode = args[0] as number
+    const code = Number(realProcess.exitCode ?? 0)
+    // The first request decides; a later one is only recorded.
+    if (out.running) realProcess.exitCode = before
+    return code
+  }
+
   const reallyExit = new Patch('reallyExit', (inner, args) => {
-    const asked = Number((args[0] as ExitCode) ?? 0)
+    const asked = Number(args[0] ?? 0)
     if (!passing) out.cut({ kind: 'exit', code: asked })
     return inner.call(realProcess, out.leaving && !passing ? out.code : asked)
   })
@@ -45,19 +58,18 @@ export function processExit(out: WayOut): Trigger & { exit(code: number): void; 
     if (out.host && out.leaving && out.code !== code) realProcess.exitCode = out.code
   }
 
-  function leaveNow(patch: Patch, code: number): void {
+  function pass(name: 'exit' | 'reallyExit', code: number): void {
     passing = true
     try {
-      // The outermost function, so that whoever has wrapped ours sees this exit too.
-      ;(patch === exit ? realProcess.exit : (realProcess as unknown as { reallyExit(code: number): void }).reallyExit)(code)
+      target[name](code)
     } finally {
       passing = false
     }
   }
 
   return {
-    exit: (code) => leaveNow(exit, code),
-    reallyExit: (code) => leaveNow(reallyExit, code),
+    exit: (code) => pass('exit', code),
+    reallyExit: (code) => pass('reallyExit', code),
     intact: () => exit.intact && reallyExit.intact && emitPatch.intact,
     install() {
       if (!listening) realProcess.on('exit', onExit)

@@ -47,7 +47,10 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
     }
     last = now
     counted++
-    if (counted >= 3) return kill(signal)
+    if (counted >= 3) {
+      kill(signal)
+      return
+    }
     if (counted === 2) out.force()
     out.leave({ kind: 'signal', signal })
   }

@@ -1,6 +1,6 @@
 import { currentCall } from './context.js'
 import type { Trigger, WayOut } from './coordinator.js'
-import { emitPatch, interceptors, type Interceptor } from './emit.js'
+import { emitPatch, type Interceptor, interceptors } from './emit.js'
 import { isExitRequest, requests } from './exit-request.js'
 import { isWorker } from './leave.js'
 

@@ -21,7 +21,8 @@ function processesWith(text: string): string[] {
       const env = readFileSync(`/proc/${pid}/environ`, 'utf8')
       const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
       const isOurs = Number(pid) === process.pid || Number(parent) === process.pid
-      if (env.includes(text) && !isOurs) found.push(`process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`)
+      if (env.includes(text) && !isOurs)
+        found.push(`process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`)
     } catch {
       // Gone meanwhile, or a kernel thread.
     }

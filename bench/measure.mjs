@@ -1,0 +1,63 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+
+const exec = promisify(execFile)
+// Options for Node, a compile cache or the settings of exodos in our own environment would be measured too.
+const env = { PATH: process.env.PATH }
+
+export const program = (name) => fileURLToPath(new URL(`programs/${name}.mjs`, import.meta.url))
+
+/** Runs one of bench/programs and returns the JSON it prints. */
+export async function ask(node, name, ...args) {
+  const { stdout } = await exec(node, [program(name), ...args.map(String)], { env, timeout: 60_000 })
+  return JSON.parse(stdout)
+}
+
+/** CPU time of whole processes, user and system, in milliseconds a process. Bash tells milliseconds, hence several at once. */
+export async function cpuTime(node, name, times = 4) {
+  const script = 'TIMEFORMAT="%3U %3S"; n=$1; shift; time for ((i = 0; i < n; i++)); do "$@"; done'
+  const { stderr } = await exec('bash', ['-c', script, 'bash', times, node, program(name)].map(String), { env })
+  const [user, system] = stderr.trim().split('\n').at(-1).split(' ').map(Number)
+  return ((user + system) * 1000) / times
+}
+
+/** Takes one sample of each in turn, A B C A B C: a machine that gets slower gets slower for all. Returns the samples by name. */
+export async function interleave(rounds, subjects) {
+  const samples = new Map(Object.keys(subjects).map((name) => [name, []]))
+  // The first round warms the disk cache and isn't counted.
+  for (let round = -1; round < rounds; round++) {
+    for (const [name, sample] of Object.entries(subjects)) {
+      const value = await sample()
+      if (round >= 0) samples.get(name).push(value)
+    }
+  }
+  return Object.fromEntries(samples)
+}
+
+export function median(values) {
+  const sorted = [...values].sort((a, b) => a - b)
+  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2
+}
+
+/** The samples of one minus those of another from the same rounds. */
+export const minus = (values, baseline) => values.map((value, round) => value - baseline[round])
+
+/** "2.31 ms (2.10–2.75)": median, lowest and highest. */
+export function spread(values, unit) {
+  const text = (value) => (Math.abs(value) < 100 ? value.toPrecision(3) : Math.round(value).toLocaleString('en'))
+  return `${text(median(values))} ${unit} (${text(Math.min(...values))}–${text(Math.max(...values))})`
+}
+
+/** A row of the final table: samples of ours against samples of a peer; `most` is the highest ratio aimed at. */
+export function compare(what, ours, peerName, peer, unit, most) {
+  const ratio = median(ours) / median(peer)
+  return {
+    what,
+    ours: spread(ours, unit),
+    peer: `${peerName} ${spread(peer, unit)}`,
+    ratio: ratio.toFixed(2),
+    aim: most === undefined ? '' : `≤ ${most}`,
+    met: most === undefined ? '' : ratio <= most ? 'yes' : 'no',
+  }
+}

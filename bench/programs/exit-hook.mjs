@@ -1,0 +1,3 @@
+import exitHook from 'exit-hook'
+
+exitHook(() => {})

@@ -1,0 +1,3 @@
+import { onExit } from 'exodos'
+
+onExit(() => {})

@@ -1,0 +1,3 @@
+import { onExit } from 'signal-exit'
+
+onExit(() => {})
