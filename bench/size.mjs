@@ -23,6 +23,7 @@ async function bundle(from, what = '{ onExit }', minify = true) {
     write: false,
     metafile: true,
     outfile: 'out.js',
+    logLevel: 'error',
   })
   return { gzip: gzip(outputFiles[0].contents), metafile }
 }

@@ -1,16 +1,20 @@
 // The faces share one chunk, so that `import { onExit } from 'exodos'` reads two files and not twenty.
-import { readFileSync, rmSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 
 const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
 const dir = new URL('.', import.meta.url).pathname
-for (const name of readdirSync(`${dir}dist`)) {
-  if (/\.js(\.map)?$/.test(name)) rmSync(`${dir}dist/${name}`)
+const { values } = parseArgs({ options: { outdir: { type: 'string', default: `${dir}dist` } } })
+const outdir = resolve(values.outdir)
+for (const name of existsSync(outdir) ? readdirSync(outdir) : []) {
+  if (/\.js(\.map)?$/.test(name)) rmSync(`${outdir}/${name}`)
 }
 await build({
   absWorkingDir: dir,
   entryPoints: ['index', 'lib', 'atexit', 'testing'].map((face) => `src/${face}.ts`),
-  outdir: 'dist',
+  outdir,
   bundle: true,
   splitting: true,
   format: 'esm',

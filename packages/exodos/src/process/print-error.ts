@@ -14,8 +14,8 @@ function errorText(error: unknown): string {
       const text = inspect(error, { customInspect: false, colors: realProcess.stderr.isTTY && realProcess.stderr.hasColors() })
       return text.startsWith('file:') || text.startsWith('/') ? text : `\n${text}`
     }
-    const text = typeof error === 'object' || typeof error === 'function' ? inspect(error) : String(error)
-    return `Uncaught:\n${text}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`
+    if (typeof error === 'object' && error !== null) return `Uncaught:\n${inspect(error)}`
+    return `Uncaught:\n${String(error)}\n(Use \`node --trace-uncaught ...\` to show where the exception was thrown)`
   } catch {
     return 'Uncaught: an error that can not be shown'
   }

@@ -1,0 +1,3 @@
+import { onExit } from 'exodos'
+onExit(async () => { await 1; console.log('hook') })
+await new Promise(() => {})
