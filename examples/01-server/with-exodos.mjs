@@ -3,8 +3,8 @@ import { start } from './app.mjs'
 
 const app = await start()
 
-// However the program ends: at most 5 seconds for all of it.
-configure({ grace: '5s' })
+// All of it together: less than the 10 seconds that containers are usually given before they are killed.
+configure({ grace: '8s' })
 
 // Phases follow each other; a cleanup that fails or hangs holds up nobody else for ever.
 onExit(app.deregister, { phase: 'announce', timeout: '1s' })

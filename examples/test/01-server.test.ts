@@ -10,7 +10,7 @@ test('the server leaves well by every way out', { timeout: 90_000 }, async () =>
     execFile(node, [show], (error, stdout, stderr) => resolve({ code: error ? error.code : 0, stdout, stderr }))
   })
   expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' })
-  const rows = stdout.split('\n').map((row) => row.slice(0, 51).trimEnd())
+  const rows = stdout.split('\n').map((row) => row.slice(0, 48).trimEnd())
   expect(rows).toEqual(
     expect.arrayContaining([
       'natural end      6/6   stored  clean    0',

@@ -254,12 +254,12 @@ const table: Row[] = [
   {
     row: 'E17 SIGTERM during start-up: the start is aborted, the half-started item undone',
     source: `${prelude}
-      const undo = onExit(() => say('undone'), { name: 'half-started' })
+      const undo = onExit(async () => { await sleep(1); say('undone') }, { name: 'half-started' })
       say('ready')
       try { await sleep(60_000, undefined, { signal: exiting }); say('never') } catch (error) { say(error.name); await new Promise(() => {}) }`,
     kill: 'SIGTERM',
     signal: 'SIGTERM',
-    lines: ['undone', 'AbortError'],
+    lines: ['AbortError', 'undone'],
   },
   {
     row: 'E19 SIGTERM after the end: ignored, code unchanged',

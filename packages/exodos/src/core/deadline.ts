@@ -78,6 +78,11 @@ export class Budget {
     return this.total - (kept * this.reserve) / (this.total < this.grace ? 4 : 1)
   }
 
+  /** What writing out the last output may take: a reader that has stopped reading must not hold the process. */
+  forOutput(): number {
+    return Math.max(0, Math.min(2 * this.reserve, this.total - this.spent()))
+  }
+
   /** From now on only the reserve is left, for everything. */
   force(): void {
     this.total = Math.min(this.total, this.spent() + this.reserve)

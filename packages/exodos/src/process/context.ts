@@ -1,6 +1,6 @@
 import type { HookRecord } from '../core/hook.js'
 import type { Call } from '../core/run.js'
-import { builtin, realProcess } from './real.js'
+import { builtin, isDebugging } from './real.js'
 
 const { AsyncLocalStorage, AsyncResource } = builtin<typeof import('node:async_hooks')>('node:async_hooks')
 
@@ -28,7 +28,7 @@ export function currentCall(): Call | undefined {
   return running.getStore()
 }
 
-const debug = realProcess.env.EXODOS_DEBUG !== undefined
+const debug = isDebugging()
 
 /**
  * Remembers the place of a registration: `face` is the function that the user called. It costs a microsecond, so

@@ -33,7 +33,7 @@ export interface Platform {
   /** Hands the report to whoever wants one, before leaving. */
   deliver(report: () => Report, clean: boolean, policy: Policy): void
   /** Ends the process. `survived` is called when it doesn't: somebody has replaced the real exit. */
-  leave(outcome: Outcome, reserve: number, survived: () => void): void
+  leave(outcome: Outcome, limit: number, survived: () => void): void
   reallyExit(code: number): void
   printError(error: unknown, policy: Policy): void
   warn(message: string): void
@@ -100,7 +100,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** The reason of leaving; the run may have begun without one. */
   private reason: Reason | undefined
   private raised: number | undefined
-  private closed = false
+  /** How the process leaves, once the run is over: nothing can be registered any more. */
+  private left: Outcome | undefined
 
   constructor(
     makePlatform: (out: WayOut) => Platform,
@@ -124,7 +125,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
 
   /** Throws `ERR_EXODOS_CLOSED` once the process has left, `ERR_EXODOS_CYCLE` for edges that close a cycle. */
   add(record: HookRecord): { remove(): boolean } {
-    if (this.closed) {
+    if (this.left) {
       const message = `onExit: the exit hooks have run and the process is leaving: ${hookName(record)} would never be called`
       throw new ExodosError('ERR_EXODOS_CLOSED', message)
     }
@@ -146,8 +147,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     if (this.scope.size > 0) this.platform.install()
   }
 
-  /** Every trigger ends here. The promise is the same for all of them; a hook that waits for its own run is told so. */
+  /** A run that the application asks for. All who ask during it get the same promise; a hook that waits for its own run is told so. */
   run(reason: Reason): Promise<Report> {
+    this.state.host = true
     const call = this.current && currentCall()
     if (!this.current) this.promise = undefined
     this.promise ??= new Promise((resolve) => {
@@ -164,13 +166,13 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   leave(reason: Reason): void {
-    if (this.closed) return
+    if (this.left) return
     if (this.current) this.join(this.current, reason)
     else inRootContext(() => this.begin(reason).start())
   }
 
   cut(reason: Reason): void {
-    if (this.closed || (!this.current && this.scope.size === 0)) return
+    if (this.left || (!this.current && this.scope.size === 0)) return
     if (this.current) this.join(this.current, reason)
     else this.begin(reason)
     if (this.reason?.kind === 'natural' || this.reason?.kind === 'parent') this.raised ??= reason.code || undefined
@@ -194,7 +196,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   detach(): HookRecord[] | undefined {
-    if (this.current || this.closed) return undefined
+    if (this.current || this.left) return undefined
     const records = this.scope.detach()
     this.platform.uninstall()
     return records
@@ -242,12 +244,12 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     const outcome = this.outcome()
     let report: Report | undefined
     const makeReport = () => (report ??= this.report(run, outcome))
-    this.closed = outcome !== undefined
+    this.left = outcome
     this.platform.deliver(makeReport, run.clean, this.policy)
     this.resolve?.(makeReport())
     this.resolve = undefined
     if (!outcome) this.reset()
-    else if (!run.isCut) this.platform.leave(outcome, run.budget.reserve, () => this.reset())
+    else if (!run.isCut) this.platform.leave(outcome, run.budget.forOutput(), () => this.reset())
   }
 
   private report(run: Run, outcome: Outcome | undefined): Report {
@@ -263,13 +265,13 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** A new life: after an explicit run, or an exit that did not happen. */
   private reset(): void {
     this.current = this.reason = this.raised = undefined
-    this.closed = false
+    this.left = undefined
     this.settleDown()
   }
 
   /** The exit code: one that was asked for is never masked; 0 with a failed hook is a failure. */
   get code(): number {
-    return this.outcome()?.code ?? 0
+    return (this.left ?? this.outcome())?.code ?? 0
   }
 
   private outcome(): Outcome | undefined {

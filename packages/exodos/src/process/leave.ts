@@ -13,15 +13,15 @@ export interface Exits {
 }
 
 /** The last step: writes out what is still to be written, then lets the process end the way it was to end. */
-export function leave(outcome: Outcome, reserve: number, exits: Exits, survived: () => void): void {
+export function leave(outcome: Outcome, limit: number, exits: Exits, survived: () => void): void {
   if (outcome.kind === 'natural') {
     // Nothing is called: the loop runs dry, Node writes what is pending, and an unsettled top-level await is reported.
     if (outcome.raised) realProcess.exitCode = outcome.code
-    ifStillAlive(reserve, () => exits.exit(outcome.code))
+    ifStillAlive(limit, () => exits.exit(outcome.code))
     return
   }
   const last = () => end(outcome, exits, survived)
-  if (hasPendingOutput()) inRootContext(() => flushOutput(reserve, last))
+  if (hasPendingOutput()) inRootContext(() => flushOutput(limit, last))
   else last()
 }
 

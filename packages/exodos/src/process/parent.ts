@@ -16,8 +16,8 @@ export function parent(out: WayOut): Trigger {
   let byOurselves = false
   let theirs: (() => void) | undefined
   const disconnect = () => {
-    // Node calls this too, when it reads the end of the channel.
-    byOurselves = !/\bonread\b.*node:internal/.test(new Error().stack ?? '')
+    // Node calls this too, when it reads the end of the channel and when a cluster lets go of its worker.
+    byOurselves = !new Error().stack?.split('\n')[2]?.includes('node:internal')
     theirs?.call(realProcess)
   }
   const onMessage = (message: unknown) => {

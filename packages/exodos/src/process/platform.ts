@@ -8,7 +8,7 @@ import { writeError, writeReport } from './output.js'
 import { parent } from './parent.js'
 import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
-import { builtin, realProcess } from './real.js'
+import { builtin, isDebugging, realProcess } from './real.js'
 import { signals } from './signals.js'
 import { uncaught } from './uncaught.js'
 
@@ -39,7 +39,7 @@ export function makePlatform(out: WayOut): Platform {
       for (const trigger of triggers) trigger.uninstall()
     },
     deliver(makeReport, clean, { report: wanted }) {
-      const debug = realProcess.env.EXODOS_DEBUG !== undefined
+      const debug = isDebugging()
       if (clean && !debug && !wanted) return
       try {
         const report = makeReport()
@@ -51,7 +51,7 @@ export function makePlatform(out: WayOut): Platform {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }
     },
-    leave: (outcome, reserve, survived) => leave(outcome, reserve, { ...exits, raise: signal.raise, rethrow }, survived),
+    leave: (outcome, limit, survived) => leave(outcome, limit, { ...exits, raise: signal.raise, rethrow }, survived),
     reallyExit: exits.reallyExit,
     printError(error, { printError }) {
       if (printError === false) return

@@ -9,5 +9,11 @@ export function builtin<T>(name: string): T {
 /** The process object of this thread. Test frameworks give each test file a copy of its own: this is the real one. */
 export const realProcess: NodeJS.Process = builtin('node:process')
 
+/** Asks for a summary of every exit, and for the place of every registration. */
+export function isDebugging(): boolean {
+  const { EXODOS_DEBUG } = realProcess.env
+  return EXODOS_DEBUG !== undefined && EXODOS_DEBUG !== '' && EXODOS_DEBUG !== '0'
+}
+
 /** Differs from test file to test file where a framework isolates them within one process, as Jest does. */
 export const realm: unknown = globalThis.process === realProcess ? undefined : globalThis.process

@@ -6,10 +6,10 @@ const MARK = 'EXODOS_TEST_SUITE'
 export default function setup(): () => void {
   const mark = `${process.pid}-${Date.now()}`
   process.env[MARK] = mark
-  const run = new URL('../.run/', import.meta.url)
-  rmSync(run, { recursive: true, force: true })
+  const run = new URL(`../.run/${mark}/`, import.meta.url)
   return () => {
     const left = [...processesWith(`${MARK}=${mark}`), ...filesIn(run)]
+    rmSync(run, { recursive: true, force: true })
     if (left.length > 0) throw new Error(`left behind by tests:\n${left.join('\n')}`)
   }
 }

@@ -9,7 +9,7 @@ export const node = process.env.EXODOS_TEST_NODE ?? process.execPath
 export const nodeMajor = Number(process.env.EXODOS_TEST_NODE_MAJOR ?? process.versions.node.split('.')[0])
 
 /** Inside the package, so that programs can `import 'exodos'` by its own name. */
-const root = new URL('../.run/', import.meta.url).pathname
+const root = new URL(`../.run/${process.env.EXODOS_TEST_SUITE}/`, import.meta.url).pathname
 
 export interface ProgramOptions {
   /** `.mjs` by default. */
@@ -23,7 +23,6 @@ export interface ProgramOptions {
   timeout?: number
   /** In place of `node file`. */
   command?: (file: string) => string[]
-  detached?: boolean
 }
 
 export interface Ended {
@@ -54,13 +53,19 @@ const live = new Set<ChildProcess>()
 const dirs = new Set<string>()
 
 afterEach(async () => {
-  for (const child of live) {
-    child.kill('SIGKILL')
-    await new Promise((resolve) => child.once('close', resolve))
-  }
+  for (const child of live) killGroup(child)
+  live.clear()
   for (const dir of dirs) rmSync(dir, { recursive: true, force: true })
   dirs.clear()
 })
+
+function killGroup(child: ChildProcess): void {
+  try {
+    process.kill(-(child.pid as number), 'SIGKILL')
+  } catch {
+    // All of it has ended.
+  }
+}
 
 /** Starts a program given as source text, in a real process of the Node under test. */
 export function start(source: string, options: ProgramOptions = {}): Program {
@@ -76,7 +81,8 @@ export function start(source: string, options: ProgramOptions = {}): Program {
   const child = spawn(command, rest, {
     cwd: dir,
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
-    detached: options.detached ?? false,
+    // A group of its own, so that what a failed test leaves behind can be ended.
+    detached: true,
     env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', EXODOS_REPORT: reportFile, ...env },
   })
   live.add(child)
@@ -92,7 +98,7 @@ export function start(source: string, options: ProgramOptions = {}): Program {
   })
   const ended = new Promise<Ended>((resolve, reject) => {
     const timer = setTimeout(() => {
-      child.kill('SIGKILL')
+      killGroup(child)
       reject(new Error(`still running after ${timeout} ms\n${stdout}\n${stderr}`))
     }, timeout)
     child.once('error', reject)
