@@ -5,7 +5,8 @@ const PEERS = { 'signal-exit': 1.2, 'exit-hook': 1 }
 const NAMES = ['exodos', 'exodos-lib', ...Object.keys(PEERS)]
 
 export default async function ({ node, rounds = 40 }) {
-  const measure = (sample) => interleave(rounds, Object.fromEntries(['empty', ...NAMES].map((name) => [name, () => sample(name)])))
+  const measure = (sample) =>
+    interleave(rounds, Object.fromEntries(['empty', ...NAMES].map((name) => [name, () => sample(name)])))
   const processes = await measure((name) => cpuTime(node, name))
   const inside = await measure((name) => ask(node, 'cpu', name))
   const rows = []

@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process'
+import { cpSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
@@ -6,7 +9,17 @@ const exec = promisify(execFile)
 // Options for Node, a compile cache or the settings of exodos in our own environment would be measured too.
 const env = { PATH: process.env.PATH }
 
-export const program = (name) => fileURLToPath(new URL(`programs/${name}.mjs`, import.meta.url))
+// The programs and packages are copied first: a build during a run must not change what is measured.
+const dir = mkdtempSync(join(tmpdir(), 'exodos-bench-'))
+process.on('exit', () => rmSync(dir, { recursive: true, force: true }))
+cpSync(fileURLToPath(new URL('programs', import.meta.url)), dir, { recursive: true })
+for (const name of ['exodos', 'signal-exit', 'exit-hook']) {
+  const from = realpathSync(new URL(`../node_modules/${name}`, import.meta.url))
+  const filter = (path) => !/^[/\\](src|test)\b/.test(path.slice(from.length))
+  cpSync(from, join(dir, 'node_modules', name), { recursive: true, filter })
+}
+
+const program = (name) => join(dir, `${name}.mjs`)
 
 /** Runs one of bench/programs and returns the JSON it prints. */
 export async function ask(node, name, ...args) {

@@ -1,4 +1,5 @@
-// Figures are ratios against peers measured in the same run, interleaved. Usage: npm run bench -- [--node PATH] [--rounds N] [name...]
+// Figures are ratios against peers measured in the same run, interleaved.
+// Usage: npm run bench -- [--node PATH] [--rounds N] [name...]
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
@@ -12,7 +13,8 @@ const { values, positionals } = parseArgs({
 const names = positionals.length > 0 ? positionals : ALL
 const unknown = names.find((name) => !ALL.includes(name))
 if (unknown) fail(`no benchmark ${unknown}: expected ${ALL.join(', ')}`)
-if (!existsSync(new URL('../packages/exodos/dist/index.js', import.meta.url))) fail('packages/exodos/dist is missing: npm run build')
+if (!existsSync(new URL('../packages/exodos/dist/index.js', import.meta.url)))
+  fail('packages/exodos/dist is missing: npm run build')
 
 const options = { node: values.node, ...(values.rounds && { rounds: Number(values.rounds) }) }
 const rows = []
@@ -23,7 +25,9 @@ for (const name of names) {
   rows.push(...result)
   for (const note of result.notes ?? []) console.log(note)
 }
-console.log(`\nNode ${execFileSync(values.node, ['--version'], { encoding: 'utf8' }).trim()}; medians, in brackets lowest–highest\n`)
+console.log(
+  `\nNode ${execFileSync(values.node, ['--version'], { encoding: 'utf8' }).trim()}; medians, in brackets lowest–highest\n`,
+)
 printTable(rows)
 
 function printTable(rows) {

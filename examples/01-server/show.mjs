@@ -10,7 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters, styleText } from 'node:util'
 import { ClassicLevel } from 'classic-level'
-import { onExit } from 'exodos'
+import { exiting, onExit } from 'exodos'
 import { waysOut } from './ways-out.mjs'
 
 const VARIANTS = ['exodos', 'process-on-exit', 'signal-exit', 'exit-hook']
@@ -55,9 +55,13 @@ for (const { way, ours } of shortfalls) {
 }
 process.exitCode = shortfalls.length > 0 ? 1 : 0
 
-/** Runs a few jobs at a time: more of them would only make each slower. */
+/** Runs a few jobs at a time: more of them would only make each slower. On the way out none begins or fails any more. */
 function inTurn(job) {
-  const result = turns.shift().then(job)
+  const unlessExiting = (next) => (exiting.aborted ? new Promise(() => {}) : next())
+  const result = turns
+    .shift()
+    .then(() => unlessExiting(job))
+    .catch((error) => unlessExiting(() => Promise.reject(error)))
   turns.push(result)
   return result
 }
@@ -87,7 +91,10 @@ async function leaveBy(way, variant) {
   const began = performance.now()
   const exited = once(server, 'exit').then(([code, signal]) => ({ code, signal, ms: performance.now() - began }))
   // What came of this request says nothing: its handler may be the end of the program.
-  if (way.inside) request(`${url}/leave`, { method: 'POST', agent: false }).on('error', () => {}).end()
+  if (way.inside)
+    request(`${url}/leave`, { method: 'POST', agent: false })
+      .on('error', () => {})
+      .end()
   else server.kill(way.signals[0])
   const late = [
     // The client is slow; a server that doesn't wait for it loses its upload.

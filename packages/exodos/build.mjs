@@ -1,31 +1,45 @@
-// The faces share one chunk, so that `import { onExit } from 'exodos'` reads two files and not twenty.
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { resolve } from 'node:path'
+// Each face is one file: every further file costs an import more than all the work that ours does. So a program that
+// loads two faces has two copies of the inside, which share one coordinator as any two copies do.
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 
-const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
 const dir = new URL('.', import.meta.url).pathname
 const { values } = parseArgs({ options: { outdir: { type: 'string', default: `${dir}dist` } } })
-const outdir = resolve(values.outdir)
-for (const name of existsSync(outdir) ? readdirSync(outdir) : []) {
-  if (/\.js(\.map)?$/.test(name)) rmSync(`${outdir}/${name}`)
+const { version } = JSON.parse(readFileSync(`${dir}package.json`, 'utf8'))
+
+try {
+  for (const name of readdirSync(values.outdir)) if (/\.js(\.map)?$/.test(name)) rmSync(`${values.outdir}/${name}`)
+} catch {
+  // The first build.
 }
-await build({
-  absWorkingDir: dir,
-  entryPoints: ['index', 'lib', 'atexit', 'testing'].map((face) => `src/${face}.ts`),
-  outdir,
-  bundle: true,
-  splitting: true,
-  format: 'esm',
-  platform: 'node',
-  target: 'node20.19',
-  sourcemap: true,
-  // Parsing is most of what an import costs; names stay readable in stack traces.
-  minifySyntax: true,
-  minifyWhitespace: true,
-  sourcesContent: false,
-  packages: 'external',
-  define: { __VERSION__: JSON.stringify(process.env.EXODOS_BUILD_VERSION ?? version) },
-  logLevel: 'warning',
-})
+
+/** `shell` faces are written in terms of the application's face alone, and import it. */
+const make = (faces, shell) =>
+  build({
+    absWorkingDir: dir,
+    entryPoints: faces.map((face) => `src/${face}.ts`),
+    outdir: values.outdir,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    sourcemap: true,
+    sourcesContent: false,
+    // Parsing is a good part of what an import costs; names stay readable in stack traces.
+    minifySyntax: true,
+    minifyWhitespace: true,
+    define: { __VERSION__: JSON.stringify(process.env.EXODOS_BUILD_VERSION ?? version) },
+    plugins: shell
+      ? [
+          {
+            name: 'shell',
+            setup: (b) => b.onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: './index.js', external: true })),
+          },
+        ]
+      : [],
+    logLevel: 'warning',
+  })
+
+await make(['index', 'lib', 'testing'], false)
+await make(['atexit'], true)

@@ -9,7 +9,7 @@ import type { Report } from './core/report.js'
 import type { TrackOptions } from './core/work.js'
 import { captureSite } from './process/context.js'
 import { makeFace } from './process/face.js'
-import type { Options } from './process/policy.js'
+import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
 
 export type { Duration } from './core/deadline.js'
@@ -52,10 +52,10 @@ export const exiting: AbortSignal = coordinator().state.exiting.signal
  * The promise never resolves, so that `return exit(1)` ends a function for good. Inside a hook it rejects with
  * `ERR_EXODOS_SELF_WAIT`; a code asked for there turns exit code 0 into that code.
  */
-export function exit(code?: number): Promise<never> {
+export async function exit(code?: number): Promise<never> {
   if (code !== undefined && !Number.isInteger(code)) throw invalid('exit(code)', 'an integer', code)
-  const leaving = coordinator().run({ kind: 'exit', ...(code === undefined ? {} : { code }) })
-  return leaving.then(() => new Promise(() => {}))
+  await coordinator().run({ kind: 'exit', ...(code === undefined ? {} : { code }) })
+  return new Promise(() => {})
 }
 
 /**
@@ -72,5 +72,7 @@ export function runExitHooks(): Promise<Report> {
  * throws `ERR_EXODOS_CONFIGURED` with the place of the first. Throws `ERR_EXODOS_INVALID_ARG` for bad input.
  */
 export function configure(options: Options): void {
-  coordinator().configure(options, placeOf(captureSite('', configure)) ?? 'an unknown place')
+  const there = coordinator()
+  const place = placeOf(captureSite('', configure)) ?? 'an unknown place'
+  there.adopt(merge(there.state.policy, options, there.state.places, place))
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { node, prelude, type ProgramOptions, run } from './support/program.js'
+import { node, type ProgramOptions, prelude, run } from './support/program.js'
 
 /**
  * The places from which a program calls `process.exit(42)` while an asynchronous hook is registered.
@@ -174,7 +174,9 @@ const places: Place[] = [
   },
   {
     name: 'inside an iterator',
-    source: esm(`const numbers = { [Symbol.iterator]: () => ({ next() { ${LEAVE} } }) }; for (const _ of numbers) {} say('after')`),
+    source: esm(
+      `const numbers = { [Symbol.iterator]: () => ({ next() { ${LEAVE} } }) }; for (const _ of numbers) {} say('after')`,
+    ),
     expected: 'silent',
   },
   {
@@ -211,7 +213,9 @@ const places: Place[] = [
   },
   {
     name: 'EventTarget listener',
-    source: esm(`const target = new EventTarget(); target.addEventListener('go', () => { ${LEAVE} }); target.dispatchEvent(new Event('go'))`),
+    source: esm(
+      `const target = new EventTarget(); target.addEventListener('go', () => { ${LEAVE} }); target.dispatchEvent(new Event('go'))`,
+    ),
     expected: 'silent',
   },
   {
@@ -298,7 +302,10 @@ const places: Place[] = [
     ['in a tick', `process.nextTick(() => { ${LEAVE} })`],
     ['in an async function', `(async () => { await sleep(1); ${LEAVE} })()`],
     ['in a domain within', `const inner = domain.create(); inner.on('error', () => say('inner')); inner.run(() => { ${LEAVE} })`],
-    ['in an emitter', `const emitter = new EventEmitter(); emitter.on('go', () => { ${LEAVE} }); setTimeout(() => emitter.emit('go'))`],
+    [
+      'in an emitter',
+      `const emitter = new EventEmitter(); emitter.on('go', () => { ${LEAVE} }); setTimeout(() => emitter.emit('go'))`,
+    ],
   ].map(
     ([where, source]): Place => ({
       name: `domain with an error listener, ${where}`,
@@ -315,7 +322,9 @@ const places: Place[] = [
   // Frameworks that call user code.
   {
     name: 'commander action',
-    source: esm(`import { Command } from 'commander'; new Command().action(() => { ${LEAVE} }).parse(['node', 'x']); say('after')`),
+    source: esm(
+      `import { Command } from 'commander'; new Command().action(() => { ${LEAVE} }).parse(['node', 'x']); say('after')`,
+    ),
     expected: 'silent',
   },
   {

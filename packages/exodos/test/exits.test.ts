@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
-import { type Ended, node, type ProgramOptions, prelude, run, runAndKill, start } from './support/program.js'
+import { type Ended, node, nodeMajor, type ProgramOptions, prelude, run, runAndKill, start } from './support/program.js'
 
 /** The common program: an early hook that must run, then what the row is about, then a hook before it. */
 const around = (middle: string, leave: string) => `${prelude}
@@ -48,7 +48,8 @@ const table: Row[] = [
       await new Promise(() => {})`,
     code: 13,
     lines: ['work of others', 'hook'],
-    stderr: /unsettled top-level await/,
+    // Node 20 itself says nothing.
+    stderr: nodeMajor < 22 ? '' : /unsettled top-level await/,
   },
   {
     row: 'E1 natural end with process.exitCode = 3',
@@ -220,7 +221,14 @@ const table: Row[] = [
     lines: ['drained', 'released'],
     report: { errors: [{ error: { message: 'stray' } }] },
   },
-  { row: 'E10 SIGTERM × ok × main: dies by SIGTERM', source: around(slow('slow'), waiting), kill: 'SIGTERM', signal: 'SIGTERM', lines: all, stderr: '' },
+  {
+    row: 'E10 SIGTERM × ok × main: dies by SIGTERM',
+    source: around(slow('slow'), waiting),
+    kill: 'SIGTERM',
+    signal: 'SIGTERM',
+    lines: all,
+    stderr: '',
+  },
   {
     row: "E10 'exit' is emitted once with 143 before, for other libraries",
     source: around(slow('slow'), `process.on('exit', (code) => say('exit ' + code)); hold()`),
@@ -238,7 +246,14 @@ const table: Row[] = [
     stderr: '',
   },
   ...(['SIGHUP', 'SIGQUIT'] as const).map(
-    (signal): Row => ({ row: `E13 ${signal}: as SIGTERM, own signal`, source: around(slow('slow'), waiting), kill: signal, signal, lines: all, stderr: '' }),
+    (signal): Row => ({
+      row: `E13 ${signal}: as SIGTERM, own signal`,
+      source: around(slow('slow'), waiting),
+      kill: signal,
+      signal,
+      lines: all,
+      stderr: '',
+    }),
   ),
   {
     row: "E13 a signal left to the app: it doesn't leave",
@@ -274,8 +289,18 @@ const table: Row[] = [
   ...(
     [
       ['E20', 'throws', `onExit(() => { throw new Error('bad') }, { name: 'bad' })`, { error: { message: 'bad' } }],
-      ['E21', 'rejects', `onExit(async () => { await sleep(1); throw new Error('bad') }, { name: 'bad' })`, { error: { message: 'bad' } }],
-      ['E22', 'throws undefined', `onExit(() => { throw undefined }, { name: 'bad' })`, { error: { name: 'undefined', message: 'undefined' } }],
+      [
+        'E21',
+        'rejects',
+        `onExit(async () => { await sleep(1); throw new Error('bad') }, { name: 'bad' })`,
+        { error: { message: 'bad' } },
+      ],
+      [
+        'E22',
+        'throws undefined',
+        `onExit(() => { throw undefined }, { name: 'bad' })`,
+        { error: { name: 'undefined', message: 'undefined' } },
+      ],
     ] as const
   ).map(
     ([number, what, hook, error]): Row => ({
@@ -290,11 +315,22 @@ const table: Row[] = [
   ),
   {
     row: 'E23 SIGTERM × never settles: overdue, the next runs, the total is held',
-    source: around(`for (const name of ['one', 'two', 'three']) onExit(() => new Promise(() => {}), { name }); configure({ grace: 800 })`, waiting),
+    source: around(
+      `for (const name of ['one', 'two', 'three']) onExit(() => new Promise(() => {}), { name }); configure({ grace: 800 })`,
+      waiting,
+    ),
     kill: 'SIGTERM',
     signal: 'SIGTERM',
     lines: ['before', 'rest'],
-    report: { hooks: [{}, { name: 'three', status: 'overdue' }, { name: 'two', status: 'overdue' }, { name: 'one', status: 'overdue' }, {}] },
+    report: {
+      hooks: [
+        {},
+        { name: 'three', status: 'overdue' },
+        { name: 'two', status: 'overdue' },
+        { name: 'one', status: 'overdue' },
+        {},
+      ],
+    },
     also: ({ report }) => expect(report?.duration).toBeLessThan(800),
   },
   {
@@ -311,7 +347,10 @@ const table: Row[] = [
   },
   {
     row: 'E29 × thenable that calls twice: the first counts',
-    source: around(`onExit(() => ({ then(done, fail) { done(); fail(new Error('second')); done() } }), { name: 'thenable' })`, waiting),
+    source: around(
+      `onExit(() => ({ then(done, fail) { done(); fail(new Error('second')); done() } }), { name: 'thenable' })`,
+      waiting,
+    ),
     kill: 'SIGTERM',
     signal: 'SIGTERM',
     lines: ['before', 'rest'],
@@ -341,7 +380,10 @@ const table: Row[] = [
       onExit(() => say('hook'))
       process.on('exit', () => { try { onExit(() => say('never'), { name: 'too late' }) } catch (error) { say(error.code + ' ' + error.message) } })`,
     code: 0,
-    lines: ['hook', 'ERR_EXODOS_CLOSED onExit: the exit hooks have run and the process is leaving: too late would never be called'],
+    lines: [
+      'hook',
+      'ERR_EXODOS_CLOSED onExit: the exit hooks have run and the process is leaving: too late would never be called',
+    ],
     stderr: '',
   },
   {
@@ -454,7 +496,10 @@ const table: Row[] = [
   ),
   {
     row: 'E40 × logger throws: swallowed, cleanup complete',
-    source: around(slow('slow'), `configure({ printError() { throw new Error('logger') } }); setTimeout(() => { throw new Error('boom') }, 1)`),
+    source: around(
+      slow('slow'),
+      `configure({ printError() { throw new Error('logger') } }); setTimeout(() => { throw new Error('boom') }, 1)`,
+    ),
     code: 1,
     lines: all,
     stderr: /^\nError: boom/,
@@ -481,6 +526,18 @@ const table: Row[] = [
     lines: ['30000'],
     stderr: '',
     also: ({ ms }) => expect(ms).toBeLessThan(10_000),
+  },
+  {
+    row: 'E42 two copies loaded: one coordinator, one order',
+    source: `${prelude}
+      import * as lib from 'exodos/lib'
+      onExit(() => say('app'))
+      lib.onExit(async () => { await sleep(1); say('library') })
+      setTimeout(() => process.exit(3), 1)`,
+    code: 3,
+    lines: ['library', 'app'],
+    stderr: '',
+    report: { hooks: [{ status: 'ok' }, { status: 'ok' }] },
   },
   {
     row: 'E44 × wall clock jumps: no effect',
@@ -526,7 +583,9 @@ describe('with other processes', () => {
     })
     await program.until('ready')
     const children = spawn('pgrep', ['-P', String(program.child.pid)], { stdio: ['ignore', 'pipe', 'ignore'] })
-    const pid = await new Promise<number>((resolve) => children.stdout.once('data', (data) => resolve(Number(String(data).trim()))))
+    const pid = await new Promise<number>((resolve) =>
+      children.stdout.once('data', (data) => resolve(Number(String(data).trim()))),
+    )
     process.kill(pid, 'SIGTERM')
     const ended = await program.ended
     expect(ended).toMatchObject({ code: 143, lines: ['ready', ...all], stderr: '' })
@@ -534,7 +593,9 @@ describe('with other processes', () => {
   })
 
   test('E14 SIGTERM twice within 250 ms: one shutdown', async () => {
-    const program = start(around(`onExit(async (ctx) => { say('begun'); await sleep(150); say('slow ' + ctx.signal.aborted) })`, waiting))
+    const program = start(
+      around(`onExit(async (ctx) => { say('begun'); await sleep(150); say('slow ' + ctx.signal.aborted) })`, waiting),
+    )
     await program.until('ready')
     program.kill('SIGTERM')
     await program.until('begun')
@@ -594,7 +655,10 @@ describe('with other processes', () => {
 
   test('E43 SIGSTOP, long pause, SIGCONT: the time of a hook is unspent', async () => {
     const program = start(
-      around(`onExit(async () => { say('begun'); for (let i = 0; i < 20; i++) await sleep(10); say('slow') }, { timeout: 900 })`, waiting),
+      around(
+        `onExit(async () => { say('begun'); for (let i = 0; i < 20; i++) await sleep(10); say('slow') }, { timeout: 900 })`,
+        waiting,
+      ),
     )
     await program.until('ready')
     program.kill('SIGTERM')
@@ -603,7 +667,11 @@ describe('with other processes', () => {
     const pause = spawn('sleep', ['1.5'])
     await new Promise((resolve) => pause.once('close', resolve))
     program.kill('SIGCONT')
-    expect(await program.ended).toMatchObject({ signal: 'SIGTERM', lines: ['ready', 'before', 'begun', 'slow', 'rest'], stderr: '' })
+    expect(await program.ended).toMatchObject({
+      signal: 'SIGTERM',
+      lines: ['ready', 'before', 'begun', 'slow', 'rest'],
+      stderr: '',
+    })
   })
 
   const forked = (middle: string) => `${prelude}
@@ -619,7 +687,11 @@ describe('with other processes', () => {
     }`
 
   test('E45 the IPC channel closes: the child runs its hooks and leaves with 0', async () => {
-    expect(await run(forked('child.disconnect()'), { env: { EXODOS_REPORT: '' } })).toMatchObject({ code: 0, lines: ['hook', 'child 0'], stderr: '' })
+    expect(await run(forked('child.disconnect()'), { env: { EXODOS_REPORT: '' } })).toMatchObject({
+      code: 0,
+      lines: ['hook', 'child 0'],
+      stderr: '',
+    })
   })
 
   test("E45 onParentLost 'stay': it goes on", async () => {
@@ -645,7 +717,11 @@ describe('with other processes', () => {
 
   test("E45 PM2's message 'shutdown': full run, 0", async () => {
     const source = forked(`child.send('shutdown')`)
-    expect(await run(source, { env: { EXODOS_REPORT: '', pm_id: '0' } })).toMatchObject({ code: 0, lines: ['hook', 'child 0'], stderr: '' })
+    expect(await run(source, { env: { EXODOS_REPORT: '', pm_id: '0' } })).toMatchObject({
+      code: 0,
+      lines: ['hook', 'child 0'],
+      stderr: '',
+    })
   })
 
   test('E46 the parent is SIGKILLed: the child cleans', async () => {
@@ -694,9 +770,12 @@ describe('output', () => {
   })
 
   test('a reader that never reads does not hold the process', async () => {
-    const program = start(`${prelude}; configure({ grace: '1s' }); onExit(() => {}); process.stdout.write('x'.repeat(${size})); process.exit(3)`, {
-      command: (file) => ['sh', '-c', `{ "$0" "$1"; echo "code $?" >&2; } | { read line < /dev/null; sleep 1; }`, node, file],
-    })
+    const program = start(
+      `${prelude}; configure({ grace: '1s' }); onExit(() => {}); process.stdout.write('x'.repeat(${size})); process.exit(3)`,
+      {
+        command: (file) => ['sh', '-c', `{ "$0" "$1"; echo "code $?" >&2; } | { read line < /dev/null; sleep 1; }`, node, file],
+      },
+    )
     expect((await program.ended).stderr).toContain('code 3')
   })
 
@@ -710,4 +789,3 @@ describe('output', () => {
 function canUnshare(): boolean {
   return process.platform === 'linux' && process.getuid?.() === 0
 }
-

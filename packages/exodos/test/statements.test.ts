@@ -204,9 +204,18 @@ describe('errors', () => {
   test.each([
     ['undefined', 'undefined'],
     ['a frozen object', 'Object.freeze({ a: 1 })'],
-    ['an error whose message getter throws', 'Object.defineProperty(new Error("x"), "message", { get() { throw new Error("hostile") } })'],
-    ['an error whose stack getter throws', 'Object.defineProperty(new Error("x"), "stack", { get() { throw new Error("hostile") } })'],
-    ['a proxy that refuses everything', 'new Proxy({}, { get() { throw new Error("no") }, getPrototypeOf() { throw new Error("no") } })'],
+    [
+      'an error whose message getter throws',
+      'Object.defineProperty(new Error("x"), "message", { get() { throw new Error("hostile") } })',
+    ],
+    [
+      'an error whose stack getter throws',
+      'Object.defineProperty(new Error("x"), "stack", { get() { throw new Error("hostile") } })',
+    ],
+    [
+      'a proxy that refuses everything',
+      'new Proxy({}, { get() { throw new Error("no") }, getPrototypeOf() { throw new Error("no") } })',
+    ],
   ])('C27 one throws %s: reported, no crash', async (_, thrown) => {
     const ended = await run(`${prelude} onExit(() => say('rest')); onExit(() => { throw ${thrown} })`)
     expect(ended).toMatchObject({ code: 1, lines: ['rest'] })
@@ -246,29 +255,44 @@ describe('ways out', () => {
     'an error with a stack of its own': `Object.assign(new Error('x'), { stack: 'custom stack' })`,
     'an object': `{ a: 1 }`,
   }
-  const throwers = { C32: (error: string) => `setTimeout(() => { throw ${error} }, 1)`, C33: (error: string) => `Promise.reject(${error})` }
+  const throwers = {
+    C32: (error: string) => `setTimeout(() => { throw ${error} }, 1)`,
+    C33: (error: string) => `Promise.reject(${error})`,
+  }
   for (const [number, leave] of Object.entries(throwers)) {
     const what = number === 'C32' ? 'uncaught error' : 'unhandled rejection'
-    test.each(Object.entries(failing))(`${number} ${what}, %s: printed once, before the hooks, with Node's text, code 1`, async (_, error) => {
-      const program = (hook: string) => `import { writeSync } from 'node:fs'\n${hook}\nconst error = ${error}\n${leave('error')}`
-      const hook = `import { onExit } from 'exodos'; onExit(async () => { writeSync(2, 'the hook\\n') }, { name: 'h' })`
-      const [plain, ours] = await Promise.all([run(program(''), {}), run(program(hook), {})])
-      expect(plain.code).toBe(1)
-      expect(ours.code).toBe(1)
-      const shown = ours.stderr.split('the hook\n')
-      expect(shown).toHaveLength(2)
-      expect(shown[1]).toBe('')
-      // What Node shows above the error's own text is the line of source, which listeners aren't given.
-      const text = (stderr: string) => withoutDir(stderr).replace(/^(?:file:|node:|\n)[^]*?\n\s*\^+\n\n?/, '').replace(/^Uncaught:\n|^\n/, '')
-      expect(text(shown[0] as string)).toBe(text(plain.stderr))
-    })
+    test.each(Object.entries(failing))(
+      `${number} ${what}, %s: printed once, before the hooks, with Node's text, code 1`,
+      async (_, error) => {
+        const program = (hook: string) =>
+          `import { writeSync } from 'node:fs'\n${hook}\nconst error = ${error}\n${leave('error')}`
+        const hook = `import { onExit } from 'exodos'; onExit(async () => { writeSync(2, 'the hook\\n') }, { name: 'h' })`
+        const [plain, ours] = await Promise.all([run(program(''), {}), run(program(hook), {})])
+        expect(plain.code).toBe(1)
+        expect(ours.code).toBe(1)
+        const shown = ours.stderr.split('the hook\n')
+        expect(shown).toHaveLength(2)
+        expect(shown[1]).toBe('')
+        // What Node shows above the error's own text is the line of source, which listeners aren't given.
+        const text = (stderr: string) =>
+          withoutDir(stderr)
+            .replace(/^(?:file:|node:|\n)[\s\S]*?\n\s*\^+\n\n?/, '')
+            .replace(/^Uncaught:\n|^\n/, '')
+        expect(text(shown[0] as string)).toBe(text(plain.stderr))
+      },
+    )
   }
 
   test('C32 syntax errors are shown with the line they are on', async () => {
-    const program = (hook: string) => `${hook}\nimport { writeFileSync } from 'node:fs'\nimport { createRequire } from 'node:module'
+    const program = (
+      hook: string,
+    ) => `${hook}\nimport { writeFileSync } from 'node:fs'\nimport { createRequire } from 'node:module'
       writeFileSync(new URL('bad.cjs', import.meta.url), 'const a = ;')
       setTimeout(() => createRequire(import.meta.url)('./bad.cjs'), 1)`
-    const [plain, ours] = await Promise.all([run(program('')), run(program(`import { onExit } from 'exodos'; onExit(async () => {})`))])
+    const [plain, ours] = await Promise.all([
+      run(program('')),
+      run(program(`import { onExit } from 'exodos'; onExit(async () => {})`)),
+    ])
     const text = (stderr: string) => withoutDir(stderr).replaceAll(/:\d+:\d+/g, '')
     expect(text(ours.stderr)).toBe(text(plain.stderr))
     expect(ours.stderr).toContain('const a = ;')
@@ -300,7 +324,9 @@ describe('ways out', () => {
   }
   test('C34 SIGTERM: hooks, death by SIGTERM', dies('SIGTERM'))
   test.each(['SIGHUP', 'SIGINT', 'SIGQUIT'] as const)('C35 %s: hooks, death by it', (signal) => dies(signal)())
-  test.each(['SIGALRM', 'SIGXCPU', 'SIGUSR2', 'SIGVTALRM', 'SIGPWR', 'SIGIO', 'SIGSTKFLT'] as const)('C35 %s too', (signal) => dies(signal)())
+  test.each(['SIGALRM', 'SIGXCPU', 'SIGUSR2', 'SIGVTALRM', 'SIGPWR', 'SIGIO', 'SIGSTKFLT'] as const)('C35 %s too', (signal) =>
+    dies(signal)(),
+  )
 
   test('C36 a second SIGTERM within 500 ms does not interrupt a hook', async () => {
     const program = start(`${prelude}
@@ -363,4 +389,3 @@ describe('ways out', () => {
 function withoutDir(text: string): string {
   return text.replaceAll(/\/[^\s()]*\/p-[^/]*\//g, '').replaceAll(/program\.mjs:\d+:\d+/g, 'program.mjs')
 }
-

@@ -73,10 +73,14 @@ export interface HookRecord {
   readonly replace: boolean
   /** Holds the place of the registration in its `stack`. */
   readonly site: { readonly stack?: string } | undefined
-  /** Calls a function in the async context of the registration. */
-  readonly enter: ((call: () => unknown) => unknown) | undefined
+  /** The async context of the registration: one of Node's `AsyncResource`. */
+  readonly context:
+    | { runInAsyncScope<A extends unknown[]>(fn: (...args: A) => unknown, self: undefined, ...args: A): unknown }
+    | undefined
   /** Registered by a library: no say in how the process exits. */
   readonly guest: boolean
+  /** Where it stands in the registry of the coordinator that has it now. */
+  place?: { remove(): boolean }
   /** Left over from a test file that has ended: runs when the process leaves, in no explicit run. */
   orphan?: boolean
 }
@@ -90,7 +94,7 @@ export function makeRecord(
   options: HookOptions = NONE,
   guest: boolean,
   site: HookRecord['site'],
-  enter: HookRecord['enter'],
+  context: HookRecord['context'],
 ): HookRecord {
   if (typeof fn !== 'function') throw invalid('onExit(fn)', 'a function', fn)
   if (options === NONE) {
@@ -106,7 +110,7 @@ export function makeRecord(
       state: undefined,
       replace: false,
       site,
-      enter,
+      context,
       guest,
     }
   }
@@ -131,7 +135,7 @@ export function makeRecord(
     state,
     replace,
     site,
-    enter,
+    context,
     guest,
   }
 }
@@ -147,22 +151,22 @@ function edges(after: NonNullable<HookOptions['after']>, phase: Phase): Readonly
   })
 }
 
-/** Makes what `onExit` returns out of the record's place in the registry. */
-export function makeRegistration(record: HookRecord, place: { remove(): boolean }): Registration {
+/** Makes what `onExit` returns. It goes by the record, whose place changes when another copy takes over. */
+export function makeRegistration(record: HookRecord): Registration {
   const cancel = () => {
-    place.remove()
+    record.place?.remove()
   }
   const registration = cancel as unknown as Registration & { [RECORD]: HookRecord }
   registration.cancel = cancel
-  registration.run = () => (place.remove() ? enter(record, () => record.fn(byHand())) : undefined)
+  registration.run = () => (record.place?.remove() ? enter(record, record.fn, byHand()) : undefined)
   registration[Symbol.dispose] = cancel
   registration[RECORD] = record
   return registration
 }
 
 /** Calls in the async context of the registration: a request's store never leaks into another module's cleanup. */
-export function enter(record: HookRecord, call: () => unknown): unknown {
-  return record.enter ? record.enter(call) : call()
+export function enter<A extends unknown[]>(record: HookRecord, fn: (...args: A) => unknown, ...args: A): unknown {
+  return record.context ? record.context.runInAsyncScope(fn, undefined, ...args) : fn(...args)
 }
 
 /** What a hook is given that its owner runs by hand: no run, so no limits. */

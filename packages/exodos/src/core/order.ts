@@ -34,7 +34,8 @@ export class Stack {
   private ordered: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
   private index: Map<string | HookRecord, Set<Hook>> | undefined
-  private readonly running = new Set<Hook>()
+  /** Called, and not yet settled. */
+  private readonly open = new Set<Hook>()
 
   constructor(private readonly onSize: (change: 1 | -1) => void) {}
 
@@ -71,17 +72,22 @@ export class Stack {
     for (const ring of this.ordered) {
       for (let hook = ring.next; hook !== ring; hook = hook.next) {
         if (!leaving && hook.record.orphan) continue
-        if (!hook.record.after?.some((target) => this.index?.has(target))) return this.start(hook)
-        blocked ??= hook
+        if (hook.record.after?.some((target) => this.index?.has(target))) blocked ??= hook
+        else return this.taken(hook)
       }
     }
     // Edges can't close a cycle; should a foreign copy's ever do so, running one of them beats waiting for ever.
-    return blocked && this.running.size === 0 ? this.start(blocked) : undefined
+    return blocked && this.open.size === 0 ? this.taken(blocked) : undefined
+  }
+
+  /** The hook was called and has not settled yet: what is to come after it waits. */
+  opened(hook: Hook): void {
+    this.open.add(hook)
   }
 
   /** The hook is over: what is to come after it may start. */
   settled(hook: Hook): void {
-    this.running.delete(hook)
+    if (this.open.size > 0) this.open.delete(hook)
     if (!this.index) return
     for (const key of [hook.record.name, hook.record]) {
       const hooks = this.index.get(key)
@@ -98,9 +104,8 @@ export class Stack {
     }
   }
 
-  private start(hook: Hook): Hook {
+  private taken(hook: Hook): Hook {
     this.take(hook)
-    this.running.add(hook)
     return hook
   }
 
@@ -113,7 +118,7 @@ export class Stack {
 
   private makeIndex(): Map<string | HookRecord, Set<Hook>> {
     this.index = new Map()
-    for (const hook of [...this, ...this.running]) this.addToIndex(hook)
+    for (const hook of [...this, ...this.open]) this.addToIndex(hook)
     return this.index
   }
 

@@ -1,6 +1,16 @@
 import { BEAT, Budget, type Clock, type Duration, parseDuration } from './deadline.js'
 import { ExodosError } from './errors.js'
-import { enter, type HookContext, type HookRecord, hookName, isAsyncFunction, PHASES, type Phase, type Reason } from './hook.js'
+import {
+  enter,
+  type HookContext,
+  type HookFunction,
+  type HookRecord,
+  hookName,
+  isAsyncFunction,
+  PHASES,
+  type Phase,
+  type Reason,
+} from './hook.js'
 import type { Hook } from './order.js'
 import type { RootScope } from './scope.js'
 
@@ -11,7 +21,7 @@ export type CallStatus = 'running' | 'ok' | 'failed' | 'overdue' | 'cut'
 export interface RunEnv {
   readonly clock: Clock
   /** Calls a hook such that code it leads to, however late, can be traced back to it. */
-  within(call: Call, fn: () => unknown): unknown
+  readonly within: (call: Call, fn: HookFunction, ctx: HookContext) => unknown
   /** Is this what `process.exit` throws to unwind its caller? */
   isExitRequest(error: unknown): boolean
   /** Tells observers; undefined while there are none. */
@@ -110,7 +120,7 @@ export class Run {
 
   /** Goes on soon: a hook was registered while the run is waiting. */
   wake(): void {
-    if (!this.advancing) queueMicrotask(() => this.advance())
+    if (!this.advancing) Promise.resolve().then(() => this.advance())
   }
 
   /** Aborts every signal and leaves only the reserve. */
@@ -198,7 +208,7 @@ export class Run {
     if (this.forced || call.limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
     try {
-      const result = enter(record, () => this.env.within(call, () => fn(this.context(call))))
+      const result = enter(record, this.env.within, call, fn, new Context(call, this))
       if (isThenable(result)) this.await(call, hook, result)
       else this.settle(call, hook, 'ok')
     } catch (error) {
@@ -208,6 +218,7 @@ export class Run {
 
   private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
     this.open.set(call, hook)
+    this.scope.stack(call.phase).opened(hook)
     if (call.deadline < this.nextBeat) this.rearm()
     this.env.publish?.('hook', 'end', this.seen(call))
     const done = (status: 'ok' | 'failed', error?: unknown) => {
@@ -296,31 +307,49 @@ export class Run {
     this.advance()
   }
 
-  private context(call: Call): HookContext {
-    const { budget, reasons } = this
-    return {
-      get reason() {
-        return { ...(reasons.at(-1) as Reason), first: reasons[0] as Reason }
-      },
-      get signal() {
-        return call.signal
-      },
-      remaining: () => (call.status === 'running' ? Math.max(0, call.deadline - budget.spent()) : 0),
-      extend: (duration: Duration) => {
-        const ms = parseDuration(duration, 'extend(duration)')
-        if (call.status !== 'running') return 0
-        const cap = budget.total - budget.reserve / 2
-        call.deadline = Math.max(call.deadline, Math.min(budget.spent() + ms, cap))
-        return Math.max(0, call.deadline - budget.spent())
-      },
-      status: (text: string) => {
-        call.statusText = String(text)
-      },
+  private seen(call: Call): object {
+    return { name: hookName(call.record), phase: call.phase, status: call.status, error: call.error, reason: this.reasons[0] }
+  }
+}
+
+/** What a hook is given. Its methods may be taken off it: `({ status }) => status('…')`. */
+class Context implements HookContext {
+  constructor(
+    private readonly call: Call,
+    private readonly run: Run,
+  ) {}
+
+  get reason(): HookContext['reason'] {
+    const { reasons } = this.run
+    return { ...(reasons.at(-1) as Reason), first: reasons[0] as Reason }
+  }
+
+  get signal(): AbortSignal {
+    return this.call.signal
+  }
+
+  get remaining() {
+    const { call, run } = this
+    return () => (call.status === 'running' ? Math.max(0, call.deadline - run.budget.spent()) : 0)
+  }
+
+  get extend() {
+    const { call, run } = this
+    return (duration: Duration) => {
+      const ms = parseDuration(duration, 'extend(duration)')
+      if (call.status !== 'running') return 0
+      const { budget } = run
+      const cap = budget.total - budget.reserve / 2
+      call.deadline = Math.max(call.deadline, Math.min(budget.spent() + ms, cap))
+      return Math.max(0, call.deadline - budget.spent())
     }
   }
 
-  private seen(call: Call): object {
-    return { name: hookName(call.record), phase: call.phase, status: call.status, error: call.error, reason: this.reasons[0] }
+  get status() {
+    const { call } = this
+    return (text: string) => {
+      call.statusText = String(text)
+    }
   }
 }
 

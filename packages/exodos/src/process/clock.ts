@@ -2,29 +2,39 @@ import type { Clock } from '../core/deadline.js'
 import { builtin, realProcess } from './real.js'
 
 // Held from the start: a test framework that later fakes time must not freeze a run.
-const timers = { ...builtin<typeof import('node:timers')>('node:timers') }
-const { hrtime, cpuUsage } = realProcess
+const { setTimeout, clearTimeout, setImmediate, clearImmediate } = builtin<typeof import('node:timers')>('node:timers')
+const { cpuUsage, uptime } = realProcess
 
 export const clock: Clock = {
-  now() {
-    const [seconds, nanoseconds] = hrtime()
-    return seconds * 1000 + nanoseconds / 1e6
-  },
+  /** The age of the process: monotonic, and the one clock that nobody fakes. */
+  now: () => uptime() * 1000,
   busy() {
     const { user, system } = cpuUsage()
     return (user + system) / 1000
   },
   wait(ms, callback) {
-    const timer = timers.setTimeout(callback, ms)
-    return () => timers.clearTimeout(timer)
+    if (areFaked) return waitUnfaked(ms, callback)
+    const timer = setTimeout(callback, ms)
+    return () => clearTimeout(timer)
   },
   soon(callback) {
-    const immediate = timers.setImmediate(callback)
-    return () => timers.clearImmediate(immediate)
+    if (areFaked) return waitUnfaked(0, callback)
+    const immediate = setImmediate(callback)
+    return () => clearImmediate(immediate)
   },
 }
 
 /** Calls back after `ms` if the event loop is still alive then; holds nothing. */
 export function ifStillAlive(ms: number, callback: () => void): void {
-  timers.setTimeout(callback, ms).unref()
+  setTimeout(callback, ms).unref()
+}
+
+/** Loaded when time was faked already: fake timers carry the clock that drives them. */
+const areFaked = 'clock' in setTimeout
+
+/** A timer of Node's own that no framework replaces. It holds nothing, which a test doesn't need: its runner does. */
+function waitUnfaked(ms: number, callback: () => void): () => void {
+  const signal = AbortSignal.timeout(Math.ceil(ms))
+  signal.addEventListener('abort', callback)
+  return () => signal.removeEventListener('abort', callback)
 }

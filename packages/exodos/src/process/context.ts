@@ -1,4 +1,4 @@
-import type { HookRecord } from '../core/hook.js'
+import type { HookContext, HookFunction, HookRecord } from '../core/hook.js'
 import type { Call } from '../core/run.js'
 import { builtin, isDebugging } from './real.js'
 
@@ -8,9 +8,8 @@ const root = new AsyncResource('exodos')
 const running = new AsyncLocalStorage<Call>()
 
 /** Remembers the async context of the caller. */
-export function captureContext(): (call: () => unknown) => unknown {
-  const resource = new AsyncResource('exodos')
-  return (call) => resource.runInAsyncScope(call)
+export function captureContext(): NonNullable<HookRecord['context']> {
+  return new AsyncResource('exodos')
 }
 
 /** Calls in the context of the program's start, whoever asked for it. */
@@ -19,8 +18,8 @@ export function inRootContext<T>(call: () => T): T {
 }
 
 /** Calls a hook such that `currentCall` finds it, also in what it awaits or starts. */
-export function within(call: Call, fn: () => unknown): unknown {
-  return running.run(call, fn)
+export function within(call: Call, fn: HookFunction, ctx: HookContext): unknown {
+  return running.run(call, fn, ctx)
 }
 
 /** The hook whose code this is. */

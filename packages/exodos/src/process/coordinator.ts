@@ -7,7 +7,7 @@ import { RootScope } from '../core/scope.js'
 import { publisher } from './channels.js'
 import { currentCall, inRootContext, within } from './context.js'
 import { isExitRequest, requests } from './exit-request.js'
-import { merge, type Options, type Policy } from './policy.js'
+import type { Policy } from './policy.js'
 import { signalNumber } from './signals.js'
 
 /** How the process is to leave, decided when the run is over. */
@@ -80,9 +80,11 @@ export interface Shared {
 /** What copies and versions of exodos know of each other's coordinator. Plain data and functions, only ever added to. */
 export interface CoordinatorProtocol {
   readonly protocol: number
+  /** Registers the hook, and sets the record's `place`. */
   add(record: HookRecord): { remove(): boolean }
   run(reason: Reason): Promise<Report>
-  configure(options: Options, place: string): void
+  /** The application has come, and may bring a policy. */
+  adopt(policy?: Policy): void
   readonly state: Shared
   /** Gives up all hooks, listeners and patches; undefined while a run is under way. */
   detach(): HookRecord[] | undefined
@@ -95,8 +97,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   private readonly platform: Platform
   private readonly scope = new RootScope(() => this.settleDown())
   private current: Run | undefined
-  private promise: Promise<Report> | undefined
-  private resolve: ((report: Report) => void) | undefined
+  /** For those who asked for the run under way, or over; made when somebody does. */
+  private asked: { promise: Promise<Report>; resolve(report: Report): void; reject(error: unknown): void } | undefined
   /** The reason of leaving; the run may have begun without one. */
   private reason: Reason | undefined
   private raised: number | undefined
@@ -135,27 +137,25 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     }
     const run = this.current
     const hook = this.scope.add(record, run?.phaseFor(record))
+    record.place = hook
     run?.wake()
     if (!record.guest) this.state.host = true
     this.platform.install()
     return hook
   }
 
-  configure(options: Options, place: string): void {
-    this.state.policy = merge(this.policy, options, this.state.places, place)
+  adopt(policy?: Policy): void {
     this.state.host = true
+    if (policy) this.state.policy = policy
     if (this.scope.size > 0) this.platform.install()
   }
 
   /** A run that the application asks for. All who ask during it get the same promise; a hook that waits for its own run is told so. */
   run(reason: Reason): Promise<Report> {
-    this.state.host = true
+    this.adopt()
     const call = this.current && currentCall()
-    if (!this.current) this.promise = undefined
-    this.promise ??= new Promise((resolve) => {
-      this.resolve = resolve
-    })
-    const { promise } = this
+    if (!this.current) this.asked = undefined
+    const { promise } = (this.asked ??= deferred())
     this.leave(reason)
     if (!call) return promise
     const message = `hook ${hookName(call.record)} waits for the run that it is part of`
@@ -246,10 +246,16 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     const makeReport = () => (report ??= this.report(run, outcome))
     this.left = outcome
     this.platform.deliver(makeReport, run.clean, this.policy)
-    this.resolve?.(makeReport())
-    this.resolve = undefined
-    if (!outcome) this.reset()
-    else if (!run.isCut) this.platform.leave(outcome, run.budget.forOutput(), () => this.reset())
+    const { asked } = this
+    try {
+      if (!outcome) this.reset()
+      else if (!run.isCut) this.platform.leave(outcome, run.budget.forOutput(), () => this.reset())
+    } catch (error) {
+      // Somebody has replaced the real exit by a function that throws.
+      if (!asked) throw error
+      asked.reject(error)
+    }
+    asked?.resolve(makeReport())
   }
 
   private report(run: Run, outcome: Outcome | undefined): Report {
@@ -289,4 +295,14 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   private settleDown(): void {
     if (!this.current && this.scope.size === 0) this.platform.uninstall()
   }
+}
+
+function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
+  let resolve!: (value: T) => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes
+    reject = no
+  })
+  return { promise, resolve, reject }
 }

@@ -1,4 +1,4 @@
-import { isExitRequest, requests } from './exit-request.js'
+import { surfaced } from './exit-request.js'
 import { Patch } from './patch.js'
 import { realProcess } from './real.js'
 
@@ -11,15 +11,14 @@ export type Interceptor = (next: () => boolean, args: unknown[]) => boolean
  */
 export const interceptors = new Map<unknown, Interceptor>()
 
-export const emitPatch = new Patch('emit', (inner, [event, ...args]) => {
+export const emitPatch = new Patch('emit', (inner, [event, ...args]): boolean => {
   const next = (): boolean => inner.call(realProcess, event, ...args)
   const intercept = interceptors.get(event)
   try {
     return intercept ? intercept(next, args) : next()
   } catch (error) {
-    if (!isExitRequest(error)) throw error
     // A listener called process.exit(): what it was thrown for is under way.
-    requests.surfaced++
-    return true
+    if (surfaced(error)) return true
+    throw error
   }
 })

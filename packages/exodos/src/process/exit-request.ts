@@ -40,12 +40,22 @@ let inARow = 0
 
 /** Counts a request; false when the caller seems to catch and retry for ever, without giving the loop a turn. */
 export function countRequest(): boolean {
-  requests.made++
   if (inARow++ === 0)
     clock.soon(() => {
       inARow = 0
     })
-  return inARow <= MOST_IN_A_ROW
+  if (inARow > MOST_IN_A_ROW) return false
+  requests.made++
+  return true
+}
+
+/** Has a request come up to the top unharmed? That is where it ends; it may come up in several events, and counts once. */
+export function surfaced(error: unknown): boolean {
+  if (!isExitRequest(error)) return false
+  const request = error as ExitRequest & { surfaced?: boolean }
+  if (!request.surfaced) requests.surfaced++
+  Object.defineProperty(request, 'surfaced', { value: true })
+  return true
 }
 
 /** Leaves Node's domains, so that their error handlers don't see the request thrown next. */

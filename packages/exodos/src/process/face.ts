@@ -8,7 +8,8 @@ export function makeFace(guest: boolean) {
   const onExit = (fn: HookFunction, options?: HookOptions): Registration => {
     const named = options?.name ?? (typeof fn === 'function' ? fn.name : '')
     const record = makeRecord(fn, options, guest, captureSite(named, onExit), captureContext())
-    return makeRegistration(record, coordinator().add(record))
+    coordinator().add(record)
+    return makeRegistration(record)
   }
   const track = makeTrack((fn, options) => onExit(fn, options))
   return { onExit, track }

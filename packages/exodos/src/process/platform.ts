@@ -1,7 +1,6 @@
 import { summarize } from '../core/report.js'
 import { clock } from './clock.js'
 import type { Platform, Trigger, WayOut } from './coordinator.js'
-import { emitPatch } from './emit.js'
 import { isWorker, leave } from './leave.js'
 import { naturalEnd } from './natural-end.js'
 import { writeError, writeReport } from './output.js'
@@ -12,6 +11,8 @@ import { builtin, isDebugging, realProcess } from './real.js'
 import { signals } from './signals.js'
 import { uncaught } from './uncaught.js'
 
+const WATCHED = ['newListener', 'removeListener']
+
 /** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
 export function makePlatform(out: WayOut): Platform {
   const worker = isWorker()
@@ -21,6 +22,12 @@ export function makePlatform(out: WayOut): Platform {
   // Signals and the parent's channel reach the main thread alone.
   if (!worker) triggers.push(signal, parent(out))
   let installed: unknown
+  let watching = false
+  const recheck = () => {
+    Promise.resolve().then(() => {
+      if (installed && !exits.intact()) for (const trigger of triggers) trigger.install()
+    })
+  }
 
   return {
     clock,
@@ -28,6 +35,9 @@ export function makePlatform(out: WayOut): Platform {
     thread: worker ? builtin<typeof import('node:worker_threads')>('node:worker_threads').threadId : 0,
     exitCode: () => Number(realProcess.exitCode ?? 0),
     install() {
+      // Others patch what we do when they add and remove their own listeners: a moment later ours go on top again.
+      if (out.host && !watching) for (const event of WATCHED) realProcess.on(event, recheck)
+      watching ||= out.host
       // A new policy object, or the first hook of the application, or a patch that is not ours any more.
       const wanted = out.host ? out.policy : 'guest'
       if (installed === wanted && (wanted === 'guest' || exits.intact())) return
@@ -36,6 +46,8 @@ export function makePlatform(out: WayOut): Platform {
     },
     uninstall() {
       installed = undefined
+      for (const event of WATCHED) realProcess.off(event, recheck)
+      watching = false
       for (const trigger of triggers) trigger.uninstall()
     },
     deliver(makeReport, clean, { report: wanted }) {
@@ -66,7 +78,7 @@ export function makePlatform(out: WayOut): Platform {
   }
 
   function rethrow(error: unknown): never {
-    emitPatch.uninstall()
+    for (const trigger of triggers) trigger.uninstall()
     throw error
   }
 }

@@ -11,9 +11,12 @@ import { builtin, realm } from './real.js'
 const KEY = Symbol.for('exodos')
 const holder = builtin<typeof import('node:events')>('node:events').EventEmitter as unknown as { [KEY]?: CoordinatorProtocol }
 
+/** Each copy looks once what there is. */
+let attached = false
+
 /** The coordinator of this process or worker thread. */
 export function coordinator(): CoordinatorProtocol {
-  return holder[KEY] ?? attach()
+  return (attached && holder[KEY]) || attach()
 }
 
 /** Puts another coordinator in place until the returned function is called. */
@@ -31,6 +34,7 @@ export function freshState(): Shared {
 
 /** Joins what is there. Takes over, while it is idle, what speaks an older protocol or belongs to a test file that has ended. */
 function attach(): CoordinatorProtocol {
+  attached = true
   const there = holder[KEY]
   const sameFile = there?.state.realm === realm
   if (there && sameFile && there.protocol >= Coordinator.protocol) return there
@@ -45,5 +49,3 @@ function attach(): CoordinatorProtocol {
   }
   return ours
 }
-
-attach()

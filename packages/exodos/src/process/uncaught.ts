@@ -1,7 +1,7 @@
 import { currentCall } from './context.js'
 import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, type Interceptor, interceptors } from './emit.js'
-import { isExitRequest, requests } from './exit-request.js'
+import { isExitRequest, surfaced } from './exit-request.js'
 import { isWorker } from './leave.js'
 
 /**
@@ -32,7 +32,7 @@ export function uncaught(out: WayOut): Trigger {
     out.leave({ kind: 'error', error: fatal, code })
     return true
   }
-  const hide: Interceptor = (next, [error]) => surfaced(error, false) || next()
+  const hide: Interceptor = (next, [error]) => isExitRequest(error) || next()
 
   const table: Record<string, Interceptor> = {
     uncaughtException: onUncaught,
@@ -55,11 +55,4 @@ export function uncaught(out: WayOut): Trigger {
       for (const event of Object.keys(table)) interceptors.delete(event)
     },
   }
-}
-
-/** A request to exit has come up to the top unharmed: that is where it ends. */
-function surfaced(error: unknown, count = true): boolean {
-  if (!isExitRequest(error)) return false
-  if (count) requests.surfaced++
-  return true
 }
