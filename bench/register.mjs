@@ -24,7 +24,7 @@ export default async function ({ node, rounds = 5 }) {
   for (const name of [...OURS, ...PEERS]) {
     const bySize = SIZES.map((size) => samples[`${name} ${size}`])
     const ratio = median(bySize.at(-1)) / median(bySize[0])
-    // A processor's cache that no longer holds all hooks costs everybody something; a list that is searched, hundreds of times more.
+    // A processor's cache too small for all hooks costs everybody something; a list that is searched, hundreds of times more.
     const judged = OURS.includes(name)
     rows.push({
       what: `register + cancel, 100,000 live against 10 (${name})`,

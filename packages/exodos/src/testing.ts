@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * Tests of a program's exits: in process with a private registry, or with a real process.
  *

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { prelude, run, runAndKill } from './support/program.js'
+import { prelude, run, runAndKill, start } from './support/program.js'
 
 /**
  * Other exit libraries in the same process. Each row says how a library is used, and what becomes of the process.
@@ -164,7 +164,8 @@ for (const order of [
   ['theirImport', 'ours', 'theirs', 'unload'],
   ['ours', 'theirImport', 'theirs', 'unload'],
 ] satisfies Step[][]) {
-  const source = `${prelude}${order.map((step) => steps[step as Step]).join('\n')}\nhold()\n`
+  const all = order.map((step) => steps[step as Step])
+  const source = `${prelude}${all.join('\n')}\nhold()\n`
   const lines = order.includes('unload') ? ['ours'] : ['ours', 'theirs']
   const name = `signal-exit: ${order.join(', ')}`
 
@@ -187,6 +188,20 @@ for (const order of [
     const ended = await run(`${source} setTimeout(() => { throw new Error('fatal') })`)
     expect(ended).toMatchObject({ code: 1, signal: null, lines })
     expect(ended.stderr.match(/Error: fatal/g)).toHaveLength(1)
+  })
+
+  test(`${name}: an uncaught error in the same tick finishes it`, async () => {
+    const ended = await run(`${prelude}${all.slice(0, -1).join('\n')}\nhold()
+      setTimeout(() => { ${all.at(-1)}; throw new Error('fatal') })`)
+    expect(ended).toMatchObject({ code: 1, signal: null, lines })
+    expect(ended.stderr.match(/Error: fatal/g)).toHaveLength(1)
+  })
+
+  test(`${name}: the loss of the parent finishes it`, async () => {
+    const program = start(`${source} say('ready')`, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    await program.until('ready')
+    program.child.disconnect()
+    expect(await program.ended).toMatchObject({ code: 0, signal: null, stderr: '', lines: ['ready', ...lines] })
   })
 
   test(`${name}: process.reallyExit runs what is synchronous`, async () => {

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
 import { invalid } from './errors.js'
 

@@ -155,7 +155,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     this.adopt()
     const call = this.current && currentCall()
     if (!this.current) this.asked = undefined
-    const { promise } = (this.asked ??= deferred())
+    this.asked ??= deferred()
+    const { promise } = this.asked
     this.leave(reason)
     if (!call) return promise
     const message = `hook ${hookName(call.record)} waits for the run that it is part of`

@@ -14,9 +14,9 @@ const target = realProcess as unknown as Record<Patchable, AnyFunction>
  * A spy of a test framework alone is never wrapped: its author wants to see the call and nothing else to happen.
  */
 export class Patch {
-  private inner: AnyFunction | undefined
   private ours: AnyFunction | undefined
-  private inherited = false
+  /** Each layer that was ever put on, with what was there before it. */
+  private readonly layers = new WeakMap<AnyFunction, { inner: AnyFunction; inherited: boolean }>()
 
   /** `around` is called in place of the function, with what to go on with, and decides whether it does. */
   constructor(
@@ -33,23 +33,29 @@ export class Patch {
   /** Puts the patch on, or on again. Returns whether anything changed. */
   install(): boolean {
     if (this.intact) return false
+    this.takeOff()
     const inner = target[this.name]
-    const layer = (...args: unknown[]): unknown =>
-      this.ours === layer ? this.around(inner, args) : inner.apply(realProcess, args)
-    this.inner = inner
-    this.inherited = !Object.hasOwn(target, this.name)
+    const layer = (...args: unknown[]): unknown => (this.ours === layer ? this.around(inner, args) : inner.apply(realProcess, args))
+    this.layers.set(layer, { inner, inherited: !Object.hasOwn(target, this.name) })
     this.ours = target[this.name] = layer
     return true
   }
 
-  /** Takes the patch off if it is outermost, else leaves a pass-through. Returns whether it was taken off. */
+  /** Takes the patch off if it is outermost, else leaves a pass-through. Returns whether anything was taken off. */
   uninstall(): boolean {
-    const { ours, inner } = this
     this.ours = undefined
-    if (!ours || !inner || target[this.name] !== ours) return false
-    if (this.inherited) delete (target as Partial<typeof target>)[this.name]
-    else target[this.name] = inner
-    return true
+    return this.takeOff()
+  }
+
+  /** Takes off the layers of ours that are outermost: the live one, and those that came to light when somebody's wrapper went. */
+  private takeOff(): boolean {
+    let changed = false
+    for (let own = this.layers.get(target[this.name]); own; own = this.layers.get(target[this.name])) {
+      if (own.inherited) delete (target as Partial<typeof target>)[this.name]
+      else target[this.name] = own.inner
+      changed = true
+    }
+    return changed
   }
 }
 

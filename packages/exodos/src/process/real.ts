@@ -6,8 +6,15 @@ export function builtin<T>(name: string): T {
   return globalThis.process.getBuiltinModule(name) as T
 }
 
+/** Made by Node itself, so a function of Node's own realm, also where a test framework has put us into another one. */
+export const { EventEmitter } = builtin<typeof import('node:events')>('node:events')
+
+const isSandboxed = !(EventEmitter instanceof Function)
+
 /** The process object of this thread. Test frameworks give each test file a copy of its own: this is the real one. */
-export const realProcess: NodeJS.Process = builtin('node:process')
+export const realProcess: NodeJS.Process = isSandboxed
+  ? builtin<typeof import('node:vm')>('node:vm').runInThisContext('process')
+  : globalThis.process
 
 /** Asks for a summary of every exit, and for the place of every registration. */
 export function isDebugging(): boolean {
@@ -16,4 +23,4 @@ export function isDebugging(): boolean {
 }
 
 /** Differs from test file to test file where a framework isolates them within one process, as Jest does. */
-export const realm: unknown = globalThis.process === realProcess ? undefined : globalThis.process
+export const realm: unknown = isSandboxed ? globalThis.process : undefined

@@ -1,7 +1,7 @@
 import { Coordinator, type CoordinatorProtocol, type Shared } from './coordinator.js'
 import { makePlatform } from './platform.js'
 import { defaultPolicy } from './policy.js'
-import { builtin, realm } from './real.js'
+import { EventEmitter, realm } from './real.js'
 
 /**
  * One unversioned key, whatever the versions of the copies: two keys make two coordinators, of which one ends the
@@ -9,7 +9,7 @@ import { builtin, realm } from './real.js'
  * where a test framework gives each file its own globals.
  */
 const KEY = Symbol.for('exodos')
-const holder = builtin<typeof import('node:events')>('node:events').EventEmitter as unknown as { [KEY]?: CoordinatorProtocol }
+const holder = EventEmitter as unknown as { [KEY]?: CoordinatorProtocol }
 
 /** Each copy looks once what there is. */
 let attached = false

@@ -24,7 +24,9 @@ export function makeProject(files: Record<string, string>): { dir: string; remov
 export function suites(mocks: string, imports: string): Record<string, string> {
   return {
     'listeners.test.js': `${imports}
-      import real from 'node:process'
+      import { runInThisContext } from 'node:vm'
+      // Jest gives each test file a copy of its own, also as node:process.
+      const real = runInThisContext('process')
       const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGALRM', 'SIGUSR2']
       const others = ['exit', 'beforeExit', 'uncaughtException', 'unhandledRejection', 'uncaughtExceptionMonitor', 'message', 'disconnect']
       const look = () => [
@@ -74,6 +76,7 @@ export function suites(mocks: string, imports: string): Record<string, string> {
     `,
     'spies.test.js': `${imports}
       import { exit, onExit, runExitHooks } from 'exodos'
+      const original = process.exit
       const off = new Set()
       const hook = (fn) => off.add(onExit(fn))
       afterEach(() => {
@@ -84,7 +87,6 @@ export function suites(mocks: string, imports: string): Record<string, string> {
       const spyOnExit = (fn = () => {}) => ${mocks}.spyOn(process, 'exit').mockImplementation(fn)
 
       test.each([['before', true], ['after', false]])('hooks registered %s the spy: it is called once, and can be restored', async (_, first) => {
-        const original = process.exit
         let called = 0
         const register = () => { hook(() => { called++ }); hook(async () => { called++ }) }
         if (first) register()
@@ -104,7 +106,6 @@ export function suites(mocks: string, imports: string): Record<string, string> {
       })
 
       test.each([['before', true], ['after', false]])('exit() of exodos, hooks registered %s the spy: it is called once, after the hooks', async (_, first) => {
-        const original = process.exit
         const order = []
         const register = () => { hook(() => { order.push('sync') }); hook(async () => { await null; order.push('async') }) }
         if (first) register()
@@ -141,20 +142,7 @@ export function suites(mocks: string, imports: string): Record<string, string> {
           spy.mockRestore()
         })
 
-      test('a spy that calls through to another replacement', () => {
-        const original = process.exit
-        const codes = []
-        process.exit = (code) => { codes.push(code) }
-        const spy = ${mocks}.spyOn(process, 'exit')
-        hook(async () => {})
-        process.exit(7)
-        expect(codes).toEqual([7])
-        spy.mockRestore()
-        process.exit = original
-      })
-
       test('${mocks}.restoreAllMocks() with hooks registered in between leaves the hooks alive', async () => {
-        const original = process.exit
         spyOnExit()
         let called = 0
         hook(() => { called++ })
@@ -172,6 +160,18 @@ export function suites(mocks: string, imports: string): Record<string, string> {
         spy.mockRestore()
         cancel()
         expect(process.listenerCount('SIGTERM')).toBe(before)
+      })
+
+      // The last one: restoring all mocks puts the replacement back.
+      test('a spy that calls through to another replacement', () => {
+        const codes = []
+        process.exit = (code) => { codes.push(code) }
+        const spy = ${mocks}.spyOn(process, 'exit')
+        hook(async () => {})
+        process.exit(7)
+        expect(codes).toEqual([7])
+        spy.mockRestore()
+        process.exit = original
       })
     `,
     ...Object.fromEntries(
