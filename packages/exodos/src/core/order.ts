@@ -83,6 +83,7 @@ export class Stack {
   /** The hook was called and has not settled yet: what is to come after it waits. */
   opened(hook: Hook): void {
     this.open.add(hook)
+    if (this.index) this.addToIndex(hook)
   }
 
   /** The hook is over: what is to come after it may start. */

@@ -60,7 +60,7 @@ export interface ReportedHook {
 export interface ReportedError {
   name: string
   message: string
-  code?: string | number
+  code?: string
   stack?: string
 }
 
