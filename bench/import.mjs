@@ -4,7 +4,7 @@ import { ask, compare, cpuTime, interleave, minus } from './measure.mjs'
 const PEERS = { 'signal-exit': 1.2, 'exit-hook': 1 }
 const NAMES = ['exodos', 'exodos-lib', ...Object.keys(PEERS)]
 
-export default async function ({ node, rounds = 40 }) {
+export async function benchmark({ node, rounds = 40 }) {
   const measure = (sample) =>
     interleave(rounds, Object.fromEntries(['empty', ...NAMES].map((name) => [name, () => sample(name)])))
   const processes = await measure((name) => cpuTime(node, name))

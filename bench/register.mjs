@@ -5,7 +5,7 @@ const SIZES = [10, 1_000, 100_000]
 const OURS = ['exodos, named', 'exodos, anonymous']
 const PEERS = ['signal-exit', 'exit-hook']
 
-export default async function ({ node, rounds = 5 }) {
+export async function benchmark({ node, rounds = 5 }) {
   const subjects = {}
   for (const size of SIZES) {
     for (const name of [...OURS, ...PEERS]) subjects[`${name} ${size}`] = () => ask(node, 'register', name, size)

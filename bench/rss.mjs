@@ -3,7 +3,7 @@ import { ask, compare, interleave, minus } from './measure.mjs'
 
 const NAMES = ['exodos', 'exodos-lib', 'signal-exit', 'exit-hook']
 
-export default async function ({ node, rounds = 20 }) {
+export async function benchmark({ node, rounds = 20 }) {
   const subjects = Object.fromEntries(['empty', ...NAMES].map((name) => [name, () => ask(node, 'rss', name)]))
   const { empty, ...samples } = await interleave(rounds, subjects)
   for (const name of NAMES) samples[name] = minus(samples[name], empty)

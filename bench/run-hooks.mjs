@@ -1,7 +1,7 @@
 /** A run of 100,000 synchronous hooks against a bare loop; each once in a fresh process, as at an exit. */
 import { ask, compare, interleave } from './measure.mjs'
 
-export default async function ({ node, rounds = 15 }) {
+export async function benchmark({ node, rounds = 15 }) {
   const samples = await interleave(rounds, {
     sync: () => ask(node, 'run-hooks', 'sync'),
     bare: () => ask(node, 'run-hooks', 'bare'),

@@ -20,7 +20,7 @@ const options = { node: values.node, ...(values.rounds && { rounds: Number(value
 const rows = []
 for (const name of names) {
   process.stderr.write(`${name} …\n`)
-  const { default: benchmark } = await import(`./${name}.mjs`)
+  const { benchmark } = await import(`./${name}.mjs`)
   const result = await benchmark(options)
   rows.push(...result)
   for (const note of result.notes ?? []) console.log(note)

@@ -28,7 +28,7 @@ async function bundle(from, what = '{ onExit }', minify = true) {
   return { gzip: gzip(outputFiles[0].contents), metafile }
 }
 
-export default async function () {
+export async function benchmark() {
   const ours = await bundle('exodos')
   const lib = await bundle('exodos/lib')
   const peers = { 'signal-exit': await bundle('signal-exit'), 'exit-hook': await bundle('exit-hook', '{ default as onExit }') }

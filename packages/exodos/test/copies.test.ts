@@ -14,6 +14,7 @@ import { type Ended, node, type ProgramOptions, run, start } from './support/pro
  *     node_modules/lib-b/node_modules/exodos            0.0.9
  *     node_modules/lib-c/node_modules/exodos            0.0.9, a second time on disk
  *     node_modules/lib-next/node_modules/exodos         9.0.0, speaks a newer protocol
+ *     node_modules/lib-later/node_modules/exodos        the same, speaks a protocol newer than that
  */
 const app = mkdtempSync(join(tmpdir(), 'exodos-copies-'))
 const packageDir = fileURLToPath(new URL('..', import.meta.url))
@@ -45,22 +46,25 @@ function addLibrary(name: string): string {
 }
 
 /** Makes a built copy speak the protocol of a later version. */
-function raiseProtocol(dist: string): void {
+function raiseProtocol(dist: string, protocol: number): void {
   const spoken = /static protocol\s*=\s*1\b/
   const files = readdirSync(dist).map((name) => join(dist, name))
   const speaking = files.filter((file) => file.endsWith('.js') && spoken.test(readFileSync(file, 'utf8')))
   if (speaking.length === 0) throw new Error('no protocol number in the built text')
-  for (const file of speaking) writeFileSync(file, readFileSync(file, 'utf8').replace(spoken, 'static protocol=2'))
+  for (const file of speaking) writeFileSync(file, readFileSync(file, 'utf8').replace(spoken, `static protocol=${protocol}`))
 }
 
 beforeAll(() => {
-  publish(join(app, 'node_modules/exodos'), '0.1.0')
+  const places = ['lib-b', 'lib-c', 'lib-next', 'lib-later'].map((name) => join(addLibrary(name), 'node_modules/exodos'))
+  const [b, c, next, later] = places as [string, string, string, string]
   addLibrary('lib-a')
-  const [b, c, next] = ['lib-b', 'lib-c', 'lib-next'].map((name) => join(addLibrary(name), 'node_modules/exodos'))
-  publish(b as string, '0.0.9')
-  cpSync(b as string, c as string, { recursive: true })
-  publish(next as string, '9.0.0')
-  raiseProtocol(join(next as string, 'dist'))
+  publish(join(app, 'node_modules/exodos'), '0.1.0')
+  publish(b, '0.0.9')
+  cpSync(b, c, { recursive: true })
+  publish(next, '9.0.0')
+  cpSync(next, later, { recursive: true })
+  raiseProtocol(join(next, 'dist'), 2)
+  raiseProtocol(join(later, 'dist'), 3)
 })
 afterAll(() => rmSync(app, { recursive: true, force: true }))
 
@@ -327,6 +331,30 @@ describe('a copy with a newer protocol', () => {
       inApp(),
     )
     expect(ended).toMatchObject({ code: 0, lines: ['protocols 1,2', 'by hand', 'end'], stderr: '' })
+  })
+
+  test('two take-overs, one after the other', async () => {
+    const ended = await run(
+      `${prelude}${libraries} import { onExit } from 'exodos'
+       const db = a.openAsync('db')
+       const cancelled = b.open('cancelled')
+       ${takeOver}
+       const cancelledToo = next.open('cancelled, too')
+       next.open('log', { after: db })
+       const later = await import('lib-later')
+       say('protocol ' + coordinator().protocol)
+       later.open('server', { after: ['log', db] })
+       cancelled()
+       cancelledToo()
+       onExit(() => say('app'))
+       const idle = counts()
+       later.open('one more')()
+       say(counts() === idle)
+       process.exit(3)`,
+      inApp(),
+    )
+    const lines = ['protocols 1,2', 'protocol 3', 'true', 'app', 'db', 'log', 'server']
+    expect(ended).toMatchObject({ code: 3, lines, stderr: '' })
   })
 
   test('work tracked before the take-over is not waited for once it is done', async () => {

@@ -115,7 +115,10 @@ describe('registrations', () => {
   })
 
   test('track waits in drain, abandon does not, and done work is forgotten', async () => {
-    const { promise, resolve } = Promise.withResolvers<string>()
+    let resolve = (_: string) => {}
+    const promise = new Promise<string>((done) => {
+      resolve = done
+    })
     track(
       promise.then((value) => void log.push(value)),
       { name: 'mail' },

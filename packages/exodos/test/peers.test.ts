@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { prelude, run, runAndKill, start } from './support/program.js'
+import { prelude, run, runAndKill } from './support/program.js'
 
 /**
  * Other exit libraries in the same process. Each row says how a library is used, and what becomes of the process.
@@ -198,10 +198,18 @@ for (const order of [
   })
 
   test(`${name}: the loss of the parent finishes it`, async () => {
-    const program = start(`${source} say('ready')`, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
-    await program.until('ready')
-    program.child.disconnect()
-    expect(await program.ended).toMatchObject({ code: 0, signal: null, stderr: '', lines: ['ready', ...lines] })
+    const ended = await run(`${prelude}
+      import { fork } from 'node:child_process'
+      if (process.send) {
+        ${all.join('\n')}
+        hold()
+        process.send('ready')
+      } else {
+        const child = fork(process.argv[1])
+        child.once('message', () => child.disconnect())
+        child.once('exit', (code) => say('code ' + code))
+      }`)
+    expect(ended).toMatchObject({ code: 0, signal: null, stderr: '', lines: [...lines, 'code 0'] })
   })
 
   test(`${name}: process.reallyExit runs what is synchronous`, async () => {

@@ -39,7 +39,9 @@ const hook: HookFunction = async (ctx: HookContext) => {
   ctx.signal.addEventListener('abort', () => {})
   if (reason.kind === kind) ctx.signal.throwIfAborted()
 }
-const options: HookOptions = { name: 'db', phase, timeout: '3s', priority: 1, sync: () => {}, state: () => ({ open: 1 }), replace: true }
+const options: HookOptions = {
+  name: 'db', phase, timeout: '3s', priority: 1, sync: () => {}, state: () => ({ open: 1 }), replace: true,
+}
 const registration: Registration = onExit(hook, options)
 onExit(() => {}, { after: registration, sync: true })
 onExit(() => 'whatever', { after: ['db', registration], sync: false, timeout: 100 })

@@ -35,7 +35,8 @@ export class Patch {
     if (this.intact) return false
     this.takeOff()
     const inner = target[this.name]
-    const layer = (...args: unknown[]): unknown => (this.ours === layer ? this.around(inner, args) : inner.apply(realProcess, args))
+    const layer = (...args: unknown[]): unknown =>
+      this.ours === layer ? this.around(inner, args) : inner.apply(realProcess, args)
     this.layers.set(layer, { inner, inherited: !Object.hasOwn(target, this.name) })
     this.ours = target[this.name] = layer
     return true

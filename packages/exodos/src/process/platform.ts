@@ -11,8 +11,6 @@ import { builtin, isDebugging, realProcess } from './real.js'
 import { signals } from './signals.js'
 import { uncaught } from './uncaught.js'
 
-const WATCHED = ['newListener', 'removeListener']
-
 /** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
 export function makePlatform(out: WayOut): Platform {
   const worker = isWorker()
@@ -24,10 +22,18 @@ export function makePlatform(out: WayOut): Platform {
   let installed: unknown
   let watching = false
   const recheck = () => {
-    Promise.resolve().then(() => {
-      if (installed && !exits.intact()) for (const trigger of triggers) trigger.install()
-    })
+    if (installed && !exits.intact()) for (const trigger of triggers) trigger.install()
   }
+  const recheckSoon = () => {
+    Promise.resolve().then(recheck)
+  }
+  // Others patch what we do when they add and remove their listeners: a moment later ours go on top again. And Node
+  // asks for `process.emit` anew after the monitor event, so that what was patched in the same tick is mended, too.
+  const watched = [
+    ['newListener', recheckSoon],
+    ['removeListener', recheckSoon],
+    ['uncaughtExceptionMonitor', recheck],
+  ] as const
 
   return {
     clock,
@@ -35,8 +41,7 @@ export function makePlatform(out: WayOut): Platform {
     thread: worker ? builtin<typeof import('node:worker_threads')>('node:worker_threads').threadId : 0,
     exitCode: () => Number(realProcess.exitCode ?? 0),
     install() {
-      // Others patch what we do when they add and remove their own listeners: a moment later ours go on top again.
-      if (out.host && !watching) for (const event of WATCHED) realProcess.on(event, recheck)
+      if (out.host && !watching) for (const [event, listener] of watched) realProcess.on(event, listener)
       watching ||= out.host
       // A new policy object, or the first hook of the application, or a patch that is not ours any more.
       const wanted = out.host ? out.policy : 'guest'
@@ -44,12 +49,7 @@ export function makePlatform(out: WayOut): Platform {
       installed = wanted
       for (const trigger of triggers) trigger.install()
     },
-    uninstall() {
-      installed = undefined
-      for (const event of WATCHED) realProcess.off(event, recheck)
-      watching = false
-      for (const trigger of triggers) trigger.uninstall()
-    },
+    uninstall,
     deliver(makeReport, clean, { report: wanted }) {
       const debug = isDebugging()
       if (clean && !debug && !wanted) return
@@ -77,8 +77,15 @@ export function makePlatform(out: WayOut): Platform {
     warn: (message) => realProcess.emitWarning(message, 'ExodosWarning'),
   }
 
-  function rethrow(error: unknown): never {
+  function uninstall(): void {
+    installed = undefined
+    for (const [event, listener] of watched) realProcess.off(event, listener)
+    watching = false
     for (const trigger of triggers) trigger.uninstall()
+  }
+
+  function rethrow(error: unknown): never {
+    uninstall()
     throw error
   }
 }

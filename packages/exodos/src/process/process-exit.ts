@@ -34,6 +34,8 @@ export function processExit(out: WayOut): ExitByHand {
       return pass('exit', out.code)
     }
     leaveDomains()
+    // The request must be met on its way up, so our emit has to be the outermost one.
+    emitPatch.install()
     throw new ExitRequest(code)
   })
 

@@ -28,7 +28,8 @@ export function suites(mocks: string, imports: string): Record<string, string> {
       // Jest gives each test file a copy of its own, also as node:process.
       const real = runInThisContext('process')
       const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGALRM', 'SIGUSR2']
-      const others = ['exit', 'beforeExit', 'uncaughtException', 'unhandledRejection', 'uncaughtExceptionMonitor', 'message', 'disconnect']
+      const errors = ['uncaughtException', 'uncaughtExceptionMonitor', 'unhandledRejection']
+      const others = ['exit', 'beforeExit', 'message', 'disconnect', ...errors]
       const look = () => [
         [...signals, ...others].map((event) => [event, process.listenerCount(event), real.listenerCount(event)]),
         ['exit', 'reallyExit', 'emit'].map((name) => [process[name], real[name], Object.hasOwn(real, name)]),
@@ -86,7 +87,9 @@ export function suites(mocks: string, imports: string): Record<string, string> {
       })
       const spyOnExit = (fn = () => {}) => ${mocks}.spyOn(process, 'exit').mockImplementation(fn)
 
-      test.each([['before', true], ['after', false]])('hooks registered %s the spy: it is called once, and can be restored', async (_, first) => {
+      const moments = [['before', true], ['after', false]]
+
+      test.each(moments)('hooks registered %s the spy: it is called once, and can be restored', async (_, first) => {
         let called = 0
         const register = () => { hook(() => { called++ }); hook(async () => { called++ }) }
         if (first) register()
@@ -105,7 +108,7 @@ export function suites(mocks: string, imports: string): Record<string, string> {
         expect(process.exit).toBe(original)
       })
 
-      test.each([['before', true], ['after', false]])('exit() of exodos, hooks registered %s the spy: it is called once, after the hooks', async (_, first) => {
+      test.each(moments)('exit() of exodos, hooks registered %s the spy: it is called once, after them', async (_, first) => {
         const order = []
         const register = () => { hook(() => { order.push('sync') }); hook(async () => { await null; order.push('async') }) }
         if (first) register()
@@ -187,14 +190,15 @@ export function suites(mocks: string, imports: string): Record<string, string> {
           ${when === 'after' ? `${mocks}.useFakeTimers()` : ''}
           configure({ grace: 400 })
           const done = []
+          const work = () => readFile(new URL(import.meta.url).pathname)
           onExit(() => { done.push('last') }, { name: 'last' })
           onExit(() => new Promise(() => {}), { name: 'hanging' })
-          onExit(async () => { await readFile(process.execPath.replace(/.*/, new URL(import.meta.url).pathname)); done.push('read') }, { name: 'reads' })
+          onExit(async () => { await work(); done.push('read') }, { name: 'reads' })
           onExit(async () => {
-            await readFile(new URL(import.meta.url).pathname)
+            await work()
             onExit(() => { done.push('late') }, { name: 'late' })
           }, { name: 'registers' })
-          track(readFile(new URL(import.meta.url).pathname))
+          track(work())
           const report = await runExitHooks()
           expect(report.hooks.map((hook) => hook.name + ' ' + hook.status)).toEqual([
             'tracked work ok', 'registers ok', 'late ok', 'reads ok', 'hanging overdue', 'last ok',
