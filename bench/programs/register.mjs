@@ -3,17 +3,17 @@ const [name, live] = process.argv.slice(2)
 const COUNT = 40
 const CHUNK_MS = 5
 
-let counter = 0
+let _counter = 0
 const anonymous = (onExit) => () =>
   onExit(() => {
-    counter++
+    _counter++
   })
 const makers = {
   async 'exodos, named'() {
     const { onExit } = await import('exodos')
     return () => {
       const hook = () => {
-        counter++
+        _counter++
       }
       return onExit(hook)
     }

@@ -1,15 +1,17 @@
 // Each face is one file: every further file costs an import more than all the work that ours does. So a program that
 // loads two faces has two copies of the inside, which share one coordinator as any two copies do.
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 
 const dir = new URL('.', import.meta.url).pathname
 const { values } = parseArgs({ options: { outdir: { type: 'string', default: `${dir}dist` } } })
+const outdir = resolve(values.outdir)
 const { version } = JSON.parse(readFileSync(`${dir}package.json`, 'utf8'))
 
 try {
-  for (const name of readdirSync(values.outdir)) if (/\.js(\.map)?$/.test(name)) rmSync(`${values.outdir}/${name}`)
+  for (const name of readdirSync(outdir)) if (/\.js(\.map)?$/.test(name)) rmSync(`${outdir}/${name}`)
 } catch {
   // The first build.
 }
@@ -19,7 +21,7 @@ const make = (faces, shell) =>
   build({
     absWorkingDir: dir,
     entryPoints: faces.map((face) => `src/${face}.ts`),
-    outdir: values.outdir,
+    outdir,
     bundle: true,
     format: 'esm',
     platform: 'node',

@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type BuildOptions, buildSync } from 'esbuild'
+import { type BuildOptions, build, stop } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { node, type Program, prelude, start } from './support/program.js'
 
@@ -109,14 +109,17 @@ const bundles: Record<string, BuildOptions> = {
   'one minified CommonJS file': { format: 'cjs', minify: true },
 }
 
+// esbuild keeps a process of its own.
+afterAll(() => stop())
+
 describe.each(Object.entries(bundles))('bundled into %s', (_, options) => {
   // Outside of the package: nothing can be found in a node_modules directory.
   const dir = mkdtempSync(join(tmpdir(), 'exodos-bundle-'))
   const file = join(dir, options.format === 'esm' ? 'bundle.mjs' : 'bundle.cjs')
   afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
-  beforeAll(() => {
-    buildSync({
+  beforeAll(async () => {
+    await build({
       stdin: { contents: program, resolveDir: fileURLToPath(new URL('.', import.meta.url)) },
       outfile: file,
       bundle: true,

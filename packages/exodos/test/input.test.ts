@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'vitest'
-import { configure, type HookOptions, onExit, track } from '../src/index.js'
+import { configure, ExodosError, ExodosTypeError, type HookOptions, onExit, track } from '../src/index.js'
 import { isolateExits } from '../src/testing.js'
 
 let exits = isolateExits()
@@ -106,4 +106,14 @@ test('registering after the end is an error that names the hook', async () => {
   expect(() => onExit(hook, { name: 'late' })).toThrow(
     expect.objectContaining({ code: 'ERR_EXODOS_CLOSED', message: expect.stringContaining('late') }),
   )
+})
+
+test('errors are known by their code, whichever copy of exodos they come from', () => {
+  const foreign = Object.assign(new Error('x'), { code: 'ERR_EXODOS_CLOSED' })
+  const invalid = Object.assign(new TypeError('x'), { code: 'ERR_EXODOS_INVALID_ARG' })
+  expect([foreign, invalid].map((error) => [error instanceof ExodosError, error instanceof ExodosTypeError])).toEqual([
+    [true, false],
+    [true, true],
+  ])
+  expect([new Error('x'), null, undefined, { code: 'ERR_EXODOS_X' }].some((value) => value instanceof ExodosError)).toBe(false)
 })

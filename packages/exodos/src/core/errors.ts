@@ -7,8 +7,16 @@ export type ExodosErrorCode =
   | 'ERR_EXODOS_SELF_WAIT'
   | 'ERR_EXODOS_ABORTED'
 
-/** An error of exodos itself; `code` says which. */
+/** Errors are known by their code: they may come from another copy of exodos, with classes of its own. */
+const isOurs = (error: unknown, code = 'ERR_EXODOS_'): boolean =>
+  error instanceof Error && String((error as { code?: unknown }).code).startsWith(code)
+
+/** An error of exodos itself; `code` says which. `instanceof` holds for those of other copies, too. */
 export class ExodosError extends Error {
+  static override [Symbol.hasInstance](error: unknown): boolean {
+    return isOurs(error)
+  }
+
   override readonly name: string = 'ExodosError'
   constructor(
     readonly code: ExodosErrorCode,
@@ -20,6 +28,10 @@ export class ExodosError extends Error {
 
 /** Bad input, told at the call: the message names the argument, what was expected and what came. */
 export class ExodosTypeError extends TypeError {
+  static override [Symbol.hasInstance](error: unknown): boolean {
+    return isOurs(error, 'ERR_EXODOS_INVALID_ARG')
+  }
+
   override readonly name: string = 'ExodosTypeError'
   readonly code: ExodosErrorCode = 'ERR_EXODOS_INVALID_ARG'
 }

@@ -246,7 +246,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     let report: Report | undefined
     const makeReport = () => (report ??= this.report(run, outcome))
     this.left = outcome
-    this.platform.deliver(makeReport, run.clean, this.policy)
+    // An application that never asked for exodos isn't told what its libraries' hooks had no time for.
+    this.platform.deliver(makeReport, this.host ? run.clean : !run.failed, this.policy)
     const { asked } = this
     try {
       if (!outcome) this.reset()
