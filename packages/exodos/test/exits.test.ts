@@ -784,6 +784,14 @@ describe('output', () => {
     expect(ended).toMatchObject({ code: 0, lines: ['ready', ...all] })
     expect(ended.stderr).toMatch(/^exodos: the report could not be written: .*ENOSPC.*\n$/)
   })
+
+  test('E58 the report goes to a pipe that nobody reads: cleanup finishes, a line on stderr', async () => {
+    const ended = await run(around(slow('slow'), ''), {
+      command: (file) => ['sh', '-c', 'mkfifo pipe; EXODOS_REPORT=pipe exec "$0" "$1"', node, file],
+    })
+    expect(ended).toMatchObject({ code: 0, lines: ['ready', ...all] })
+    expect(ended.stderr).toMatch(/^exodos: the report could not be written: .*ENXIO.*\n$/)
+  })
 })
 
 function canUnshare(): boolean {

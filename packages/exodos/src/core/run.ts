@@ -40,7 +40,6 @@ export class Call {
   statusText: string | undefined
   /** How the hook settled after it was overdue or cut. */
   late: 'ok' | 'failed' | undefined
-  limit = 0
   /** When its time is up, in milliseconds of the budget. */
   deadline = 0
   private controller: AbortController | undefined
@@ -203,9 +202,9 @@ export class Run {
       this.settle(call, hook, 'cut')
       return
     }
-    call.limit = this.limitFor(record, phase)
-    call.deadline = call.begin + call.limit
-    if (this.forced || call.limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
+    const limit = this.limitFor(record, phase)
+    call.deadline = call.begin + limit
+    if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
     try {
       const result = enter(record, this.env.within, call, fn, new Context(call, this))

@@ -135,7 +135,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
       const name = hookName(record)
       this.platform.warn(`options.timeout of ${name} is ${record.timeout} ms, above the grace period of ${this.policy.grace} ms`)
     }
-    const run = this.current
+    const run = this.current?.ended ? undefined : this.current
     const hook = this.scope.add(record, run?.phaseFor(record))
     record.place = hook
     run?.wake()

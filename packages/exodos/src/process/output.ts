@@ -22,7 +22,15 @@ export function writeError(text: string): void {
 /** Writes the report to its file; failing to is told on stderr and changes nothing else. */
 export function writeReport(file: string, text: string): void {
   try {
-    fs().writeFileSync(file, text)
+    const { closeSync, constants, openSync, writeFileSync } = fs()
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK = 0 } = constants
+    // Non-blocking: a pipe that nobody reads must not hold the process.
+    const descriptor = openSync(file, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK)
+    try {
+      writeFileSync(descriptor, text)
+    } finally {
+      closeSync(descriptor)
+    }
   } catch (error) {
     writeError(`exodos: the report could not be written: ${error}\n`)
   }
