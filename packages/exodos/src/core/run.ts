@@ -128,7 +128,8 @@ export class Run {
     this.forced = true
     this.budget.force()
     for (const call of this.open.keys()) {
-      call.deadline = Math.min(call.deadline, this.limitFor(call.record, call.phase) + this.budget.spent())
+      const now = this.budget.spent()
+      call.deadline = Math.min(call.deadline, now + this.limitFor(call.record, call.phase, now))
       call.abort('the run was forced')
     }
     this.rearm()
@@ -202,7 +203,7 @@ export class Run {
       this.settle(call, hook, 'cut')
       return
     }
-    const limit = this.limitFor(record, phase)
+    const limit = this.limitFor(record, phase, call.begin)
     call.deadline = call.begin + limit
     if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
@@ -236,7 +237,7 @@ export class Run {
   }
 
   private settle(call: Call, hook: Hook, status: CallStatus, error?: unknown): void {
-    const waited = this.open.delete(call)
+    const waited = this.open.size > 0 && this.open.delete(call)
     call.status = status
     call.end = this.budget.spent()
     if (status === 'failed') call.error = error
@@ -280,8 +281,8 @@ export class Run {
   }
 
   /** A hook's own timeout, but never more than its phase may still use; in `release` without one, half of that. */
-  private limitFor(record: HookRecord, phase: Phase): number {
-    const left = Math.max(0, this.budget.end(phase) - this.budget.spent())
+  private limitFor(record: HookRecord, phase: Phase, now: number): number {
+    const left = Math.max(0, this.budget.end(phase) - now)
     if (record.timeout !== undefined) return Math.min(record.timeout, left)
     return phase === 'release' ? left / 2 : left
   }
