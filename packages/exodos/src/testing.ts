@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Clock, type Duration, parseDuration } from './core/deadline.js'
-import { invalid } from './core/errors.js'
+import { invalid, refuseUnknown } from './core/errors.js'
 import type { Reason } from './core/hook.js'
 import type { Report } from './core/report.js'
 import { clock as realClock } from './process/clock.js'
@@ -148,6 +148,7 @@ export interface Exit {
 export async function expectExit(program: string | URL, options: ExpectExitOptions = {}): Promise<Exit> {
   const file = program instanceof URL ? fileURLToPath(program) : program
   if (typeof file !== 'string') throw invalid('expectExit(program)', 'the path or URL of a program', program)
+  refuseUnknown('options', options, ['args', 'execArgv', 'env', 'cwd', 'killSignal', 'readyWhen', 'timeout'])
   const timeout = parseDuration(options.timeout ?? '30s', 'options.timeout')
   const dir = mkdtempSync(join(tmpdir(), 'exodos-test-'))
   const reportFile = join(dir, 'report.json')
@@ -177,7 +178,8 @@ function watch(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
       child.kill('SIGKILL')
-      reject(new Error(`${file} was still running after ${timeout} ms\n${stdout}${stderr}`))
+      const waiting = signalled ? '' : `, ${killSignal} unsent: it had not printed ${readyWhen ?? 'anything'}`
+      reject(new Error(`${file} was still running after ${timeout} ms${waiting}\n${stdout}${stderr}`))
     }, timeout)
     child.stdout.on('data', (data) => {
       stdout += data

@@ -26,7 +26,7 @@ interface Place extends Pick<ProgramOptions, 'ext' | 'nodeOptions' | 'command'> 
 }
 
 /** All that a `catch (error) { console.error(error) }` shows. */
-const ONE_LINE = /^\[?ExitRequest: process\.exit\(\d+\) is under way: [^\n]*docs\/[^\n]*\]?\n$/
+const ONE_LINE = /^\[?ExitRequest: process\.exit\(\d+\) was called: [^\n]*\]?\n$/
 
 /** What people are told when a hook was cut. */
 const SUMMARY = /^exodos: exit\(42\): [^\n]*\n {2}cut [^\n]*\n$/
@@ -446,7 +446,7 @@ test('the REPL shows it like any error, and leaves with the code', async () => {
     command: (file) => ['sh', '-c', `exec '${node}' ${REQUIRE_ESM} -i < '${file}'`],
   })
   expect(ended).toMatchObject({ code: 42, stderr: '' })
-  expect(ended.stdout).toMatch(/ExitRequest: process\.exit\(42\) is under way/)
+  expect(ended.stdout).toMatch(/ExitRequest: process\.exit\(42\) was called/)
   expect(ended.lines.filter((line) => line.endsWith('hook'))).toHaveLength(1)
 })
 

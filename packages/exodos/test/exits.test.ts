@@ -202,7 +202,7 @@ const table: Row[] = [
     kill: 'SIGTERM',
     signal: 'SIGTERM',
     lines: all,
-    stderr: /error {2}Error: stray \(from careless\)/,
+    stderr: /error {2}from careless\n {4}Error: stray\n/,
     report: { errors: [{ hook: 'careless', error: { message: 'stray' } }] },
   },
   {

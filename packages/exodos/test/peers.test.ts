@@ -26,7 +26,7 @@ interface Peer {
 }
 
 /** close-with-grace catches what its own process.exit throws and logs it. */
-const ONE_LINE = /^\[ExitRequest: process\.exit\(0\) is under way: [^\n]*\]\n$/
+const ONE_LINE = /^\[ExitRequest: process\.exit\(0\) was called: [^\n]*\]\n$/
 
 const peers: Peer[] = [
   {

@@ -30,14 +30,17 @@ export interface Clock {
 /** A wait is counted in beats of at most this many milliseconds. */
 export const BEAT = 50
 
+/** What a phase is sure of, in units of the reserve, however long those before it take. */
+const SHARES: Record<Phase | 'leaving', number> = { announce: 0, drain: 1, save: 2, release: 2, flush: 0.5, leaving: 0.5 }
+
 /**
  * The grace period of one run, counted in beats.
  *
  * A beat that comes late although the process was not working means that the process was stopped (SIGSTOP,
  * a suspended machine): that time is not spent. A wall clock that jumps changes nothing.
  *
- * A reserve (a tenth, at most a second) is kept for `flush` and for leaving itself; the phases before `release`
- * leave it twice more, so that `release` is never starved by a hanging drain.
+ * Its unit is the reserve: a tenth, at most a second. What is kept back for later phases and for leaving itself is
+ * counted in it, so that a hang in one phase never starves the next; forced, only one reserve is left for everything.
  */
 export class Budget {
   total: number
@@ -72,10 +75,11 @@ export class Budget {
     return used
   }
 
-  /** When a phase must be over, in milliseconds spent. */
-  end(phase: Phase): number {
-    const kept = PHASES.indexOf(phase) < 3 ? 3 : phase === 'release' ? 1 : 0.5
-    return this.total - (kept * this.reserve) / (this.total < this.grace ? 4 : 1)
+  /** When a phase must be over, in milliseconds spent, if later phases that have hooks are to have their shares. */
+  end(phase: Phase, hasHooks: (later: Phase) => boolean): number {
+    const later = PHASES.slice(PHASES.indexOf(phase) + 1).filter(hasHooks)
+    const kept = later.reduce((sum, name) => sum + SHARES[name], SHARES.leaving)
+    return this.total - kept * (this.total < this.grace ? this.reserve / 8 : this.reserve)
   }
 
   /** What writing out the last output may take: a reader that has stopped reading must not hold the process. */

@@ -41,6 +41,13 @@ export function invalid(argument: string, expected: string, got: unknown): Exodo
   return new ExodosTypeError(`${argument}: expected ${expected}, got ${show(got)}`)
 }
 
+/** A misspelt option would otherwise be silently without effect. */
+export function refuseUnknown(argument: string, options: object, known: readonly string[]): void {
+  for (const key in options) {
+    if (!known.includes(key)) throw new ExodosTypeError(`${argument}: expected one of ${known.join(', ')}, got ${show(key)}`)
+  }
+}
+
 /** A value in a few words. Never throws, whatever the value's own methods do. */
 export function show(value: unknown): string {
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`

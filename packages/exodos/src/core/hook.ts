@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
-import { invalid } from './errors.js'
+import { ExodosTypeError, invalid, refuseUnknown } from './errors.js'
 
 /** The steps of the way out, in order. */
 export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const
@@ -88,6 +88,7 @@ export interface HookRecord {
 
 const RECORD = Symbol.for('exodos.record')
 const NONE: HookOptions = {}
+const OPTIONS = ['name', 'phase', 'timeout', 'priority', 'after', 'sync', 'state', 'replace']
 
 /** Checks what a caller gave and makes the record of it. Throws `ERR_EXODOS_INVALID_ARG`. */
 export function makeRecord(
@@ -116,6 +117,7 @@ export function makeRecord(
     }
   }
   if (options === null || typeof options !== 'object') throw invalid('onExit(fn, options)', 'an object', options)
+  refuseUnknown('options', options, OPTIONS)
   const { name = fn.name, phase = 'release', timeout, priority = 0, after, sync, state, replace = false } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (!PHASES.includes(phase)) throw invalid('options.phase', `one of ${PHASES.join(', ')}`, phase)
@@ -147,7 +149,9 @@ function edges(after: NonNullable<HookOptions['after']>, phase: Phase): Readonly
     const record: HookRecord | undefined = typeof target === 'function' ? target[RECORD] : undefined
     if (!record) throw invalid('options.after', 'the name of a hook, a registration, or a list of them', target)
     if (PHASES.indexOf(record.phase) > PHASES.indexOf(phase))
-      throw invalid('options.after', `a hook of phase ${phase} or an earlier one`, `one of ${record.phase}`)
+      throw new ExodosTypeError(
+        `options.after: expected a hook of phase ${phase} or an earlier one, got ${hookName(record)} of phase ${record.phase}`,
+      )
     return record
   })
 }

@@ -56,6 +56,10 @@ export class Stack {
     return hook
   }
 
+  get isEmpty(): boolean {
+    return this.ordered.every((ring) => ring.next === ring)
+  }
+
   /** Takes a hook off the list, before it is called: re-entry can't call it twice. False if it wasn't there any more. */
   take(hook: Hook): boolean {
     if (!hook.pending) return false

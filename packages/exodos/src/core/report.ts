@@ -145,20 +145,25 @@ export function summarize(report: Report, all: boolean): string {
     const status = hook.status === 'cut' && !hook.started ? 'cut: not started' : hook.status
     const time = hook.started ? ` ${seconds(hook.end - hook.begin)}` : ''
     const details = [
-      hook.error && `${hook.error.name}: ${hook.error.message}`,
       hook.saying && `status: ${hook.saying}`,
       hook.state !== undefined && `state: ${JSON.stringify(hook.state)}`,
       hook.late && `settled late (${hook.late})`,
       hook.site !== hook.name && hook.site && `registered at ${hook.site}`,
     ].filter(Boolean)
-    return `  ${status}${time}  ${hook.phase} ${hook.name}${details.length ? ` — ${details.join('; ')}` : ''}`
+    return `  ${status}${time}  ${hook.phase} ${hook.name}${details.length ? ` — ${details.join('; ')}` : ''}${stackOf(hook.error)}`
   })
-  for (const { error, hook } of report.errors)
-    rows.push(`  error  ${error.name}: ${error.message}${hook ? ` (from ${hook})` : ''}`)
+  for (const { error, hook } of report.errors) rows.push(`  error${hook ? `  from ${hook}` : ''}${stackOf(error)}`)
   for (const warning of report.warnings) rows.push(`  warning  ${warning}`)
   const forced = report.forced ? ', forced' : ''
-  const head = `exodos: ${why}: ${report.hooks.length} hooks in ${seconds(report.duration)}${forced}, ${bad.length} not ok`
+  const head = `exodos: ${why}: ${report.hooks.length} hooks in ${seconds(report.duration)}${forced}, ${bad.length + report.errors.length} not ok`
   return `${[head, ...rows].join('\n')}\n`
+}
+
+/** The error below its line, with what its stack says. */
+function stackOf(error: ReportedError | undefined): string {
+  if (!error) return ''
+  const text = error.stack?.includes(error.message) ? error.stack : `${error.name}: ${error.message}`
+  return `\n${text}`.replaceAll('\n', '\n    ')
 }
 
 function seconds(ms: number): string {

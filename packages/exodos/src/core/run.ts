@@ -184,7 +184,7 @@ export class Run {
   private startReady(phase: Phase): void {
     const stack = this.scope.stack(phase)
     for (;;) {
-      if (phase === 'release' && this.open.size > 0 && this.timeLeft(phase)) return
+      if (phase === 'release' && this.open.size > 0 && this.left(phase, this.budget.spent()) > 0) return
       const hook = stack.shift(this.leaving)
       if (!hook) return
       this.call(hook, phase)
@@ -276,13 +276,15 @@ export class Run {
     this.env.onEnd(this)
   }
 
-  private timeLeft(phase: Phase): boolean {
-    return this.budget.end(phase) > this.budget.spent()
+  /** Milliseconds that a phase may still use. */
+  private left(phase: Phase, now: number): number {
+    const end = this.budget.end(phase, (later) => !this.scope.stack(later).isEmpty)
+    return Math.max(0, end - now)
   }
 
   /** A hook's own timeout, but never more than its phase may still use; in `release` without one, half of that. */
   private limitFor(record: HookRecord, phase: Phase, now: number): number {
-    const left = Math.max(0, this.budget.end(phase) - now)
+    const left = this.left(phase, now)
     if (record.timeout !== undefined) return Math.min(record.timeout, left)
     return phase === 'release' ? left / 2 : left
   }
@@ -339,9 +341,9 @@ class Context implements HookContext {
       const ms = parseDuration(duration, 'extend(duration)')
       if (call.status !== 'running') return 0
       const { budget } = run
-      const cap = budget.total - budget.reserve / 2
-      call.deadline = Math.max(call.deadline, Math.min(budget.spent() + ms, cap))
-      return Math.max(0, call.deadline - budget.spent())
+      const now = budget.spent()
+      call.deadline = Math.max(call.deadline, Math.min(now + ms, budget.total - budget.reserve / 2))
+      return Math.max(0, Math.min(ms, call.deadline - now))
     }
   }
 

@@ -10,9 +10,7 @@ export class ExitRequest extends Error {
   readonly exitCode: number
 
   constructor(exitCode: number) {
-    super(
-      `process.exit(${exitCode}) is under way: exit hooks are running, please let this pass (exodos: docs/living-with-others.md)`,
-    )
+    super(`process.exit(${exitCode}) was called: exit hooks are running, then the process ends. Let this error pass`)
     this.exitCode = exitCode
     // One line is all that a `.catch(console.error)` on the way up should show.
     this.stack = `ExitRequest: ${this.message}`

@@ -1,5 +1,5 @@
 import { type Duration, parseDuration } from '../core/deadline.js'
-import { ExodosError, invalid, show } from '../core/errors.js'
+import { ExodosError, invalid, refuseUnknown, show } from '../core/errors.js'
 import type { Report } from '../core/report.js'
 import { realProcess } from './real.js'
 import { SIGNALS } from './signals.js'
@@ -91,8 +91,8 @@ export function merge(policy: Policy, options: Options, places: Map<string, stri
   if (options === null || typeof options !== 'object') throw invalid('configure(options)', 'an object', options)
   const next: Record<string, unknown> = { ...policy }
   const set: string[] = []
+  refuseUnknown('configure(options)', options, Object.keys(CHECKS))
   for (const [key, value] of Object.entries(options)) {
-    if (!Object.hasOwn(CHECKS, key)) throw invalid('configure(options)', `one of ${Object.keys(CHECKS).join(', ')}`, key)
     if (value === undefined) continue
     const checked = CHECKS[key as keyof Options](value as never, `options.${key}`)
     const before = next[key]
