@@ -187,6 +187,27 @@ const table: Row[] = [
     lines: all,
   },
   {
+    row: "E6 an error thrown by another 'exit' listener after a natural end is Node's: printed, 1",
+    source: around(slow('slow'), `process.on('exit', () => { throw new Error('in exit') })`),
+    code: 1,
+    lines: all,
+    stderr: /Error: in exit/,
+  },
+  {
+    row: "E6 an error thrown by another 'exit' listener before ours: ours run all the same",
+    source: `${prelude} process.on('exit', () => { throw new Error('in exit') }); onExit(() => say('sync')); configure({ processExit: 'cut' }); process.exit(3)`,
+    code: 3,
+    lines: ['sync'],
+    stderr: /Error: in exit/,
+  },
+  {
+    row: 'E6 an error after the run, while the loop runs dry: printed, 1',
+    source: around(slow('slow'), `process.on('beforeExit', () => { if (exiting.aborted) throw new Error('too late') })`),
+    code: 1,
+    lines: all,
+    stderr: /Error: too late/,
+  },
+  {
     row: 'E6 stack overflow',
     source: around(slow('slow'), `setTimeout(() => { const f = () => f() + 1; f() }, 1)`),
     code: 1,

@@ -47,6 +47,8 @@ export interface WayOut {
   readonly running: boolean
   /** A run that ends in leaving is under way, or over. */
   readonly leaving: boolean
+  /** What that run was for, once it is over and in its report: the last output may still be on its way. */
+  readonly over: Reason['kind'] | undefined
   /** The exit code, as far as it is known. */
   readonly code: number
   readonly policy: Policy
@@ -123,6 +125,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
   get leaving(): boolean {
     return this.reason !== undefined
+  }
+  get over(): Reason['kind'] | undefined {
+    return this.left?.kind
   }
 
   /** Throws `ERR_EXODOS_CLOSED` once the process has left, `ERR_EXODOS_CYCLE` for edges that close a cycle. */

@@ -17,7 +17,7 @@ export function leave(outcome: Outcome, limit: number, exits: Exits, survived: (
   if (outcome.kind === 'natural') {
     // Nothing is called: the loop runs dry, Node writes what is pending, and an unsettled top-level await is reported.
     if (outcome.raised) realProcess.exitCode = outcome.code
-    ifStillAlive(limit, () => exits.exit(outcome.code))
+    ifStillAlive(limit, () => exits.exit(Number(realProcess.exitCode ?? outcome.code)))
     return
   }
   const last = () => end(outcome, exits, survived)

@@ -3,10 +3,10 @@ import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, interceptors } from './emit.js'
 import { countRequest, ExitRequest, leaveDomains } from './exit-request.js'
 import { Patch, syncImports } from './patch.js'
-import { realProcess } from './real.js'
+import { isExiting, realProcess } from './real.js'
 
 /** Node's own functions, as they are at the moment: ours, or what somebody has wrapped around ours. */
-const target = realProcess as unknown as { _exiting?: boolean; reallyExit(code: number): void }
+const target = realProcess as unknown as { reallyExit(code: number): void }
 
 /** How the process is ended by ourselves, past our own patches, and whether these are still in place. */
 export interface ExitByHand extends Trigger {
@@ -23,7 +23,7 @@ export function processExit(out: WayOut): ExitByHand {
   const exit: Patch = new Patch('exit', (inner, args) => {
     const inHook = out.running && currentCall() !== undefined
     // Nothing may be thrown during 'exit', but inside a hook: that is caught by the run itself.
-    const left = passing || (target._exiting === true && !inHook)
+    const left = passing || (isExiting() && !inHook)
     if (left || !out.host || out.policy.processExit === 'cut') return inner.apply(realProcess, args)
     const code = checkCode(args)
     out.leave({ kind: 'exit', code })

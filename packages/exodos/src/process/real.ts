@@ -16,6 +16,11 @@ export const realProcess: NodeJS.Process = isSandboxed
   ? builtin<typeof import('node:vm')>('node:vm').runInThisContext('process')
   : globalThis.process
 
+/** Has Node begun to emit 'exit'? */
+export function isExiting(): boolean {
+  return (realProcess as unknown as { _exiting?: boolean })._exiting === true
+}
+
 /** Asks for a summary of every exit, and for the place of every registration. */
 export function isDebugging(): boolean {
   const { EXODOS_DEBUG } = realProcess.env

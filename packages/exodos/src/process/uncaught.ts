@@ -3,6 +3,7 @@ import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, type Interceptor, interceptors } from './emit.js'
 import { isExitRequest, surfaced } from './exit-request.js'
 import { isWorker } from './leave.js'
+import { isExiting } from './real.js'
 
 /**
  * Errors that nobody handles. They are seen by wrapping `process.emit`: what the listeners of the application and
@@ -20,6 +21,12 @@ export function uncaught(out: WayOut): Trigger {
       if (surfaced(thrown)) return true
       fatal = thrown
       code = 7
+    }
+    // In 'exit', and while the loop is left to run dry, Node prints and ends by itself.
+    if (isExiting() || out.over === 'natural') return false
+    if (out.over) {
+      out.printError(fatal)
+      return true
     }
     // During a run it is recorded and the run goes on; an explicit run answers only for its own hooks.
     const call = currentCall()
