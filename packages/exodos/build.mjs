@@ -31,6 +31,8 @@ const make = (faces, shell) =>
     // Parsing is a good part of what an import costs; names stay readable in stack traces.
     minifySyntax: true,
     minifyWhitespace: true,
+    // Node shows the line of an error: not one of 4 KB.
+    lineLimit: 120,
     define: { __VERSION__: JSON.stringify(process.env.EXODOS_BUILD_VERSION ?? version) },
     plugins: shell
       ? [

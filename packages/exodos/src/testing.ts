@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Clock, type Duration, parseDuration } from './core/deadline.js'
-import { invalid, refuseUnknown } from './core/errors.js'
+import { checkOptions, invalid } from './core/errors.js'
 import type { Reason } from './core/hook.js'
 import type { Report } from './core/report.js'
 import { clock as realClock } from './process/clock.js'
@@ -53,7 +53,7 @@ export function isolateExits(options: { clock?: Clock } = {}): IsolatedExits {
     clock: options.clock ?? realClock,
     pid: process.pid,
     thread: 0,
-    exitCode: () => 0,
+    exitCode: 0,
     install: nothing,
     uninstall: nothing,
     deliver: nothing,
@@ -148,7 +148,7 @@ export interface Exit {
 export async function expectExit(program: string | URL, options: ExpectExitOptions = {}): Promise<Exit> {
   const file = program instanceof URL ? fileURLToPath(program) : program
   if (typeof file !== 'string') throw invalid('expectExit(program)', 'the path or URL of a program', program)
-  refuseUnknown('options', options, ['args', 'execArgv', 'env', 'cwd', 'killSignal', 'readyWhen', 'timeout'])
+  checkOptions('expectExit(program, options)', options, ['args', 'execArgv', 'env', 'cwd', 'killSignal', 'readyWhen', 'timeout'])
   const timeout = parseDuration(options.timeout ?? '30s', 'options.timeout')
   const dir = mkdtempSync(join(tmpdir(), 'exodos-test-'))
   const reportFile = join(dir, 'report.json')

@@ -132,6 +132,64 @@ const table: Row[] = [
       lines: all,
     }),
   ),
+  ...['onExit(() => { process.exitCode = 5 })', 'onExit(async () => { await sleep(1); process.exitCode = 5 })'].flatMap((hook) =>
+    ['process.exit(0)', 'exit(0)'].map(
+      (leave): Row => ({
+        row: `E3 ${leave}, a hook sets process.exitCode (${hook}): a failure is told`,
+        source: around(hook, `setTimeout(() => ${leave}, 1)`),
+        code: 5,
+        lines: ['before', 'rest'],
+        stderr: '',
+      }),
+    ),
+  ),
+  {
+    row: "E3 an 'exit' listener that throws after the hooks: its error is printed, the code kept, no request seen",
+    source: around(
+      slow('slow'),
+      `process.on('exit', () => { throw new Error('in exit') }); setTimeout(() => process.exit(3), 1)`,
+    ),
+    code: 3,
+    lines: all,
+    stderr: /^\nError: in exit\n(?: {4}at .*\n)+\nNode.*\n$/,
+  },
+  {
+    row: 'E3 a request that is caught, frozen and thrown on is silent all the same',
+    source: around(
+      slow('slow'),
+      `setTimeout(() => { try { process.exit(4) } catch (request) { throw Object.freeze(request) } }, 1)`,
+    ),
+    code: 4,
+    lines: all,
+    stderr: '',
+  },
+  {
+    row: 'E3 code that a hook of an earlier life has started may ask for the exit, and is no hook of this run',
+    source: `${prelude}
+      onExit(() => { setTimeout(() => exit(3), 5) }, { name: 'earlier' })
+      await runExitHooks()
+      onExit(async () => { await sleep(20); say('hook') })
+      await runExitHooks()
+      hold()`,
+    code: 3,
+    lines: ['hook'],
+    stderr: '',
+  },
+  {
+    row: "E10 the app calls process.removeAllListeners('SIGTERM'): ours comes back",
+    source: around(slow('slow'), `process.removeAllListeners('SIGTERM'); await sleep(1); hold()`),
+    kill: 'SIGTERM',
+    signal: 'SIGTERM',
+    lines: all,
+    stderr: '',
+  },
+  {
+    row: 'E1 the app calls process.removeAllListeners(): ours come back',
+    source: around(slow('slow'), 'process.removeAllListeners()'),
+    code: 0,
+    lines: all,
+    stderr: '',
+  },
   {
     row: 'E3 exit(1.5) throws as Node does, and nothing is left',
     source: around(slow('slow'), `try { process.exit(1.5) } catch (error) { say(error.code) }`),
@@ -713,6 +771,17 @@ describe('with other processes', () => {
       lines: ['hook', 'child 0'],
       stderr: '',
     })
+  })
+
+  test.each([
+    'Error.stackTraceLimit = 1',
+    'Error.prepareStackTrace = (_, sites) => sites',
+    'const own = process.disconnect; process.disconnect = function () { return own.call(this) }; for (const off of offs) off(); onExit(async () => say("hook"))',
+  ])('E45 whatever the app does with stacks and functions: %s', async (before) => {
+    const source = forked('child.disconnect()')
+      .replace('onExit(async', 'const offs = [onExit(async')
+      .replace("say('hook') })", `say('hook') })]; ${before}`)
+    expect(await run(source, { env: { EXODOS_REPORT: '' } })).toMatchObject({ code: 0, lines: ['hook', 'child 0'], stderr: '' })
   })
 
   test("E45 onParentLost 'stay': it goes on", async () => {

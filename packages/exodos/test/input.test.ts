@@ -33,6 +33,8 @@ test.each<[string, () => unknown, RegExp]>([
   ['state that is none', wrong({ state: {} }), /^options\.state: expected a function, got \[object Object\]$/],
   ['replace without a name', wrong({ replace: true, name: '' }), /^options\.replace: expected a boolean, together with a name/],
   ['track of no promise', () => track(3 as never), /^track\(promise\): expected a promise, got 3$/],
+  ['a misspelt option', wrong({ phaze: 'drain' }), /^onExit\(fn, options\): expected one of name, .*, got "phaze"$/],
+  ['track with null', () => track(Promise.resolve(), null as never), /^track\(promise, options\): expected an object, got null$/],
   ['configure of nothing', () => configure(null as never), /^configure\(options\): expected an object, got null$/],
   [
     'an unknown setting',

@@ -91,6 +91,24 @@ describe('order', () => {
     expect(log).toEqual(['d begins', 'c begins', 'd ends', 'c ends', 'b begins', 'b ends', 'a begins', 'a ends'])
   })
 
+  test('replace takes the place of one in another phase, too, and what is refused takes nothing', async () => {
+    hook('b', { phase: 'save' })
+    hook('a', { after: 'b' })
+    expect(() => hook('b', { after: 'a', replace: true })).toThrow('a cycle')
+    onExit(() => void log.push('new b'), { name: 'b', replace: true })
+    const { hooks } = await exits.run()
+    expect(hooks.map((entry) => entry.phase)).toEqual(['release', 'release'])
+    expect(log).toEqual(['new b', 'a'])
+  })
+
+  test('long chains of edges are registered and run', async () => {
+    let last = hook('link 0', { priority: -1 })
+    for (let i = 1; i < 2000; i++) last = hook(`link ${i}`, { after: i % 2 ? last : `link ${i - 1}`, priority: i % 7 })
+    await exits.run()
+    expect(log.length).toBe(2000)
+    expect(log.slice(0, 3)).toEqual(['link 0', 'link 1', 'link 2'])
+  })
+
   test('replace takes the place of the hooks of that name', async () => {
     hook('server')
     onExit(() => void log.push('new server'), { name: 'server', replace: true })
@@ -133,6 +151,16 @@ describe('registrations', () => {
     const report = await run
     expect(log).toEqual(['mailed', 'released'])
     expect(report.hooks.map((entry) => entry.name)).toEqual(['mail', 'released'])
+  })
+
+  test('whoever has the promise of tracked work sees its end before the process leaves', async () => {
+    const work = track(new Promise((_, reject) => clock.wait(10, () => reject(new Error('late')))))
+    work.catch((error) => log.push(error.message))
+    onExit(() => void log.push('released'))
+    const run = exits.run()
+    await clock.advance(100)
+    expect((await run).hooks[0]).toMatchObject({ status: 'ok' })
+    expect(log).toEqual(['late', 'released'])
   })
 
   test('a rejection of tracked work stays with the caller', async () => {

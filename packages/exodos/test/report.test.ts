@@ -50,6 +50,18 @@ test('a clean exit says nothing on stderr, and EXODOS_DEBUG=1 says everything', 
   )
 })
 
+test('hostile names and stacks cost no report, and a long summary is cut', async () => {
+  const { report, stderr, code } = await run(`${prelude}
+    Error.prepareStackTrace = () => { throw new Error('no stacks here') }
+    onExit(Object.defineProperty(() => { throw 1 }, 'name', { value: Symbol('odd') }))
+    for (let i = 0; i < 1000; i++) onExit(() => { throw new Error('bad') }, { name: 'bad ' + i })`)
+  expect(code).toBe(1)
+  expect(report?.hooks).toHaveLength(1001)
+  expect(problems(report)).toEqual([])
+  expect(stderr.split('\n').length).toBeLessThan(100)
+  expect(stderr).toContain('… and 981 more')
+})
+
 test('a run that does not leave resolves with its report and writes none', async () => {
   const ended = await run(`${prelude}
     onExit(() => {}, { name: 'a' })

@@ -41,8 +41,9 @@ export function invalid(argument: string, expected: string, got: unknown): Exodo
   return new ExodosTypeError(`${argument}: expected ${expected}, got ${show(got)}`)
 }
 
-/** A misspelt option would otherwise be silently without effect. */
-export function refuseUnknown(argument: string, options: object, known: readonly string[]): void {
+/** Options are an object, and a misspelt one would otherwise be silently without effect. */
+export function checkOptions(argument: string, options: object, known: readonly string[]): void {
+  if (options === null || typeof options !== 'object') throw invalid(argument, 'an object', options)
   for (const key in options) {
     if (!known.includes(key)) throw new ExodosTypeError(`${argument}: expected one of ${known.join(', ')}, got ${show(key)}`)
   }
@@ -50,8 +51,8 @@ export function refuseUnknown(argument: string, options: object, known: readonly
 
 /** A value in a few words. Never throws, whatever the value's own methods do. */
 export function show(value: unknown): string {
-  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`
   try {
+    if (typeof value === 'function') return `function ${String(value.name) || '(anonymous)'}`
     const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
     return text.length > 80 ? `${text.slice(0, 80)}…` : text
   } catch {

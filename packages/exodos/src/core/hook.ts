@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
-import { ExodosTypeError, invalid, refuseUnknown } from './errors.js'
+import { checkOptions, ExodosTypeError, invalid } from './errors.js'
 
 /** The steps of the way out, in order. */
 export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const
@@ -103,7 +103,7 @@ export function makeRecord(
     // The common case first: 15 ns instead of 60 for the ten look-ups below.
     return {
       fn,
-      name: fn.name,
+      name: ownName(fn),
       phase: 'release',
       priority: 0,
       timeout: undefined,
@@ -116,9 +116,8 @@ export function makeRecord(
       guest,
     }
   }
-  if (options === null || typeof options !== 'object') throw invalid('onExit(fn, options)', 'an object', options)
-  refuseUnknown('options', options, OPTIONS)
-  const { name = fn.name, phase = 'release', timeout, priority = 0, after, sync, state, replace = false } = options
+  checkOptions('onExit(fn, options)', options, OPTIONS)
+  const { name = ownName(fn), phase = 'release', timeout, priority = 0, after, sync, state, replace = false } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (!PHASES.includes(phase)) throw invalid('options.phase', `one of ${PHASES.join(', ')}`, phase)
   if (typeof priority !== 'number' || Number.isNaN(priority)) throw invalid('options.priority', 'a number', priority)
@@ -141,6 +140,10 @@ export function makeRecord(
     context,
     guest,
   }
+}
+
+function ownName(fn: HookFunction): string {
+  return typeof fn.name === 'string' ? fn.name : ''
 }
 
 function edges(after: NonNullable<HookOptions['after']>, phase: Phase): ReadonlyArray<string | HookRecord> {
@@ -200,10 +203,13 @@ export function hookSite(record: HookRecord): string | undefined {
 
 /** `file:line:column` of the first frame of a stack. */
 export function placeOf(site: { readonly stack?: string } | undefined): string | undefined {
-  const stack = site?.stack
-  if (typeof stack !== 'string') return undefined
-  const frame = stack.split('\n').find((line) => /^\s+at /.test(line))
-  return frame?.replace(/^\s+at (?:.* \()?(?:file:\/\/)?|\)$/g, '')
+  try {
+    const frame = site?.stack?.split('\n').find((line) => /^\s+at /.test(line))
+    return frame?.replace(/^\s+at (?:.* \()?(?:file:\/\/)?|\)$/g, '')
+  } catch {
+    // The application formats stacks in its own way.
+    return undefined
+  }
 }
 
 /** Declared `async`: known not to finish before it returns. Works for functions of other realms. */

@@ -26,7 +26,7 @@ export class Hook {
  * before what it is to come `after`.
  *
  * Adding and removing are O(1): each priority is a ring of links, newest first. The index of names is made only
- * when the first edge or replacement asks for it.
+ * when the first edge asks for it.
  */
 export class Stack {
   private readonly rings = new Map<number, Hook>()
@@ -34,6 +34,8 @@ export class Stack {
   private ordered: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
   private index: Map<string | HookRecord, Set<Hook>> | undefined
+  /** How many edges of hooks not yet over name what. */
+  private readonly awaited = new Map<string, number>()
   /** Called, and not yet settled. */
   private readonly open = new Set<Hook>()
 
@@ -41,9 +43,10 @@ export class Stack {
 
   /** Throws `ERR_EXODOS_CYCLE`, and adds nothing, when the record's edges close a cycle. */
   add(record: HookRecord): Hook {
-    if (record.after || record.replace) this.index ??= this.makeIndex()
-    if (record.replace) for (const old of [...(this.index?.get(record.name) ?? [])]) old.remove()
-    if (record.after) this.refuseCycle(record)
+    if (record.after) {
+      this.index ??= this.makeIndex()
+      this.refuseCycle(record)
+    }
     const hook = new Hook(record, this)
     const ring = this.rings.get(record.priority) ?? this.addRing(record.priority)
     hook.prev = ring
@@ -56,6 +59,11 @@ export class Stack {
     return hook
   }
 
+  /** Takes off the hooks of a name that have not been called yet, but for one. */
+  removeNamed(name: string, except: Hook): void {
+    for (const hook of [...this]) if (hook.record.name === name && hook !== except) hook.remove()
+  }
+
   get isEmpty(): boolean {
     return this.ordered.every((ring) => ring.next === ring)
   }
@@ -66,6 +74,7 @@ export class Stack {
     hook.pending = false
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
+    if (hook.prev === hook.next && hook.record.priority !== 0) this.dropRing(hook.record.priority)
     this.onSize(-1)
     return true
   }
@@ -94,6 +103,7 @@ export class Stack {
   settled(hook: Hook): void {
     if (this.open.size > 0) this.open.delete(hook)
     if (!this.index) return
+    if (this.index.get(hook.record)?.has(hook)) this.count(hook.record.after, -1)
     for (const key of [hook.record.name, hook.record]) {
       const hooks = this.index.get(key)
       if (hooks?.delete(hook) && hooks.size === 0) this.index.delete(key)
@@ -117,8 +127,16 @@ export class Stack {
   private addRing(priority: number): Hook {
     const ring = new Hook({ priority } as HookRecord, undefined)
     this.rings.set(priority, ring)
-    this.ordered = [...this.rings].sort((a, b) => b[0] - a[0]).map(([, link]) => link)
+    const at = this.ordered.findIndex((other) => other.record.priority < priority)
+    this.ordered.splice(at === -1 ? this.ordered.length : at, 0, ring)
     return ring
+  }
+
+  /** Priorities may be as many as hooks ever were: none outlives its last hook. */
+  private dropRing(priority: number): void {
+    const ring = this.rings.get(priority) as Hook
+    this.rings.delete(priority)
+    this.ordered = this.ordered.filter((other) => other !== ring)
   }
 
   private makeIndex(): Map<string | HookRecord, Set<Hook>> {
@@ -128,30 +146,45 @@ export class Stack {
   }
 
   private addToIndex(hook: Hook): void {
-    for (const key of [hook.record.name, hook.record]) {
+    const { name, after } = hook.record
+    if (this.index?.get(hook.record)?.has(hook)) return
+    for (const key of [name, hook.record]) {
       const hooks = this.index?.get(key)
       if (hooks) hooks.add(hook)
       else this.index?.set(key, new Set([hook]))
     }
+    this.count(after, 1)
   }
 
-  /** A hook without edges of its own can't close a cycle, so only those with some are ever searched. */
+  private count(after: HookRecord['after'], change: 1 | -1): void {
+    for (const target of after ?? []) {
+      if (typeof target !== 'string') continue
+      const count = (this.awaited.get(target) ?? 0) + change
+      if (count > 0) this.awaited.set(target, count)
+      else this.awaited.delete(target)
+    }
+  }
+
+  /** Follows the edges from the record on. Only a name that others wait for, or its own, can lead back to it. */
   private refuseCycle(record: HookRecord): void {
-    const seen = new Set<HookRecord>()
-    const search = (from: HookRecord, path: string[]): void => {
+    const { name } = record
+    if (name === '' || !(this.awaited.has(name) || record.after?.includes(name))) return
+    const cameFrom = new Map<HookRecord, HookRecord | undefined>([[record, undefined]])
+    for (const from of cameFrom.keys()) {
       for (const target of from.after ?? []) {
-        const name = typeof target === 'string' ? target : target.name
-        if (target === record || (record.name !== '' && target === record.name)) {
-          const cycle = [...path, name].join(' → after ')
-          throw new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${cycle}`)
-        }
+        if (target === name) throw cycle(name, from, cameFrom)
         for (const { record: next } of this.index?.get(target) ?? []) {
-          if (seen.has(next)) continue
-          seen.add(next)
-          search(next, [...path, name])
+          // What is about to be replaced leads nowhere.
+          const replaced = record.replace && next.name === name
+          if (!replaced && !cameFrom.has(next)) cameFrom.set(next, from)
         }
       }
     }
-    search(record, [record.name])
   }
+}
+
+function cycle(name: string, last: HookRecord, cameFrom: Map<HookRecord, HookRecord | undefined>): ExodosError {
+  const names = [name]
+  for (let record: HookRecord | undefined = last; record; record = cameFrom.get(record)) names.unshift(record.name)
+  return new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${names.join(' → after ')}`)
 }

@@ -136,6 +136,9 @@ function ask(state: () => unknown): unknown {
   }
 }
 
+/** A terminal shows no more at once; the report has them all. */
+const MOST_ROWS = 20
+
 /** A summary for people: what did not end well, in a few lines; with `all`, the hooks that did, too. */
 export function summarize(report: Report, all: boolean): string {
   const bad = report.hooks.filter((hook) => hook.status !== 'ok')
@@ -152,8 +155,10 @@ export function summarize(report: Report, all: boolean): string {
     ].filter(Boolean)
     return `  ${status}${time}  ${hook.phase} ${hook.name}${details.length ? ` — ${details.join('; ')}` : ''}${stackOf(hook.error)}`
   })
-  for (const { error, hook } of report.errors) rows.push(`  error${hook ? `  from ${hook}` : ''}${stackOf(error)}`)
-  for (const warning of report.warnings) rows.push(`  warning  ${warning}`)
+  if (rows.length > MOST_ROWS) rows.splice(MOST_ROWS, rows.length, `  … and ${rows.length - MOST_ROWS} more`)
+  for (const { error, hook } of report.errors.slice(0, MOST_ROWS))
+    rows.push(`  error${hook ? `  from ${hook}` : ''}${stackOf(error)}`)
+  for (const warning of report.warnings.slice(0, MOST_ROWS)) rows.push(`  warning  ${warning}`)
   const forced = report.forced ? ', forced' : ''
   const head = `exodos: ${why}: ${report.hooks.length} hooks in ${seconds(report.duration)}${forced}, ${bad.length + report.errors.length} not ok`
   return `${[head, ...rows].join('\n')}\n`

@@ -46,6 +46,7 @@ export class Call {
   private aborted: unknown
 
   constructor(
+    readonly run: Run,
     readonly record: HookRecord,
     readonly phase: Phase,
     readonly begin: number,
@@ -195,7 +196,7 @@ export class Run {
 
   private call(hook: Hook, phase: Phase): void {
     const { record } = hook
-    const call = new Call(record, phase, this.budget.spent())
+    const call = new Call(this, record, phase, this.budget.spent())
     this.calls.push(call)
     const fn = this.isCut ? synchronous(record) : record.fn
     if (!fn) {
@@ -208,7 +209,7 @@ export class Run {
     if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
     try {
-      const result = enter(record, this.env.within, call, fn, new Context(call, this))
+      const result = enter(record, this.env.within, call, fn, new Context(call))
       if (isThenable(result)) this.await(call, hook, result)
       else this.settle(call, hook, 'ok')
     } catch (error) {
@@ -316,13 +317,10 @@ export class Run {
 
 /** What a hook is given. Its methods may be taken off it: `({ status }) => status('…')`. */
 class Context implements HookContext {
-  constructor(
-    private readonly call: Call,
-    private readonly run: Run,
-  ) {}
+  constructor(private readonly call: Call) {}
 
   get reason(): HookContext['reason'] {
-    const { reasons } = this.run
+    const { reasons } = this.call.run
     return { ...(reasons.at(-1) as Reason), first: reasons[0] as Reason }
   }
 
@@ -331,16 +329,16 @@ class Context implements HookContext {
   }
 
   get remaining() {
-    const { call, run } = this
-    return () => (call.status === 'running' ? Math.max(0, call.deadline - run.budget.spent()) : 0)
+    const { call } = this
+    return () => (call.status === 'running' ? Math.max(0, call.deadline - call.run.budget.spent()) : 0)
   }
 
   get extend() {
-    const { call, run } = this
+    const { call } = this
     return (duration: Duration) => {
       const ms = parseDuration(duration, 'extend(duration)')
       if (call.status !== 'running') return 0
-      const { budget } = run
+      const { budget } = call.run
       const now = budget.spent()
       call.deadline = Math.max(call.deadline, Math.min(now + ms, budget.total - budget.reserve / 2))
       return Math.max(0, Math.min(ms, call.deadline - now))

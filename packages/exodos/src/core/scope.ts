@@ -19,7 +19,9 @@ export class RootScope {
 
   /** Adds a hook to its phase, or to the one named. Throws `ERR_EXODOS_CYCLE`. */
   add(record: HookRecord, phase: Phase = record.phase): Hook {
-    return (this.stacks[phase] ?? this.stacks.release).add(record)
+    const hook = (this.stacks[phase] ?? this.stacks.release).add(record)
+    if (record.replace) for (const stack of Object.values(this.stacks)) stack.removeNamed(record.name, hook)
+    return hook
   }
 
   stack(phase: Phase): Stack {

@@ -25,8 +25,8 @@ export interface Platform {
   readonly clock: Clock
   readonly thread: number
   readonly pid: number
-  /** The exit code the program has set so far. */
-  exitCode(): number
+  /** `process.exitCode`: what the program has set so far. */
+  exitCode: number | undefined
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
@@ -52,13 +52,16 @@ export interface WayOut {
   /** The exit code, as far as it is known. */
   readonly code: number
   readonly policy: Policy
+  /** The hook of the run under way whose code this is, also in what it awaits or has started. */
+  readonly call: Call | undefined
   /** Begins the run, or adds a reason to the one under way. */
   leave(reason: Reason): void
   /** The event loop ends now: does what can be done synchronously. */
   cut(reason: Reason): void
   /** Leaves only the reserve. */
   force(): void
-  fail(error: unknown, call?: Call): void
+  /** Records an error of the run under way, and of its hook where that is known. */
+  fail(error: unknown): void
   printError(error: unknown): void
   reallyExit(code: number): void
 }
@@ -104,6 +107,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** The reason of leaving; the run may have begun without one. */
   private reason: Reason | undefined
   private raised: number | undefined
+  /** What to put back if the process survives. */
+  private codeBefore: number | undefined
   /** How the process leaves, once the run is over: nothing can be registered any more. */
   private left: Outcome | undefined
 
@@ -125,6 +130,10 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
   get leaving(): boolean {
     return this.reason !== undefined
+  }
+  get call(): Call | undefined {
+    const call = currentCall()
+    return call && call.run === this.current ? call : undefined
   }
   get over(): Reason['kind'] | undefined {
     return this.left?.kind
@@ -158,7 +167,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** A run that the application asks for. All who ask during it get the same promise; a hook that waits for its own run is told so. */
   run(reason: Reason): Promise<Report> {
     this.adopt()
-    const call = this.current && currentCall()
+    const { call } = this
     if (!this.current) this.asked = undefined
     this.asked ??= deferred()
     const { promise } = this.asked
@@ -189,8 +198,8 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     this.current?.force()
   }
 
-  fail(error: unknown, call?: Call): void {
-    if (!isExitRequest(error)) this.current?.fail(error, call)
+  fail(error: unknown): void {
+    if (!isExitRequest(error)) this.current?.fail(error, this.call)
   }
 
   printError(error: unknown): void {
@@ -234,13 +243,15 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** A second reason: the first one of leaving wins, later ones are recorded; a hook may raise exit code 0. */
   private join(run: Run, reason: Reason): void {
     run.reasons.push(reason)
-    if (reason.code && currentCall()) this.raised ??= reason.code
+    if (reason.code && this.call) this.raised ??= reason.code
     if (!run.leaving && reason.kind !== 'explicit') this.leaveWith(run, reason)
   }
 
   private leaveWith(run: Run, reason: Reason): void {
     run.leaving = true
     this.reason = reason
+    this.codeBefore = this.platform.exitCode
+    if (reason.code !== undefined) this.platform.exitCode = reason.code
     // Without the hooks of libraries there may be no listeners yet, and the run needs them while it lasts.
     this.platform.install()
     this.state.exiting.abort()
@@ -277,6 +288,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
 
   /** A new life: after an explicit run, or an exit that did not happen. */
   private reset(): void {
+    if (this.reason) this.platform.exitCode = this.codeBefore
     this.current = this.reason = this.raised = undefined
     this.left = undefined
     this.settleDown()
@@ -290,10 +302,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   private outcome(): Outcome | undefined {
     const { reason, current } = this
     if (!reason) return undefined
-    const { kind, signal } = reason
-    const asked = signal
-      ? 128 + signalNumber(signal)
-      : (reason.code ?? (kind === 'natural' || kind === 'exit' ? this.platform.exitCode() : 0))
+    const { signal } = reason
+    // Zero may be changed by hooks, as by listeners of 'exit'.
+    const asked = signal ? 128 + signalNumber(signal) : reason.code || Number(this.platform.exitCode ?? 0)
     const code = asked || (this.host ? (this.raised ?? (current?.failed ? this.policy.failureCode : 0)) : 0)
     return { ...reason, code, raised: code !== asked }
   }

@@ -47,12 +47,13 @@ export function countRequest(): boolean {
   return true
 }
 
+const seen = new WeakSet<ExitRequest>()
+
 /** Has a request come up to the top unharmed? That is where it ends; it may come up in several events, and counts once. */
 export function surfaced(error: unknown): boolean {
   if (!isExitRequest(error)) return false
-  const request = error as ExitRequest & { surfaced?: boolean }
-  if (!request.surfaced) requests.surfaced++
-  Object.defineProperty(request, 'surfaced', { value: true })
+  if (!seen.has(error)) requests.surfaced++
+  seen.add(error)
   return true
 }
 

@@ -2,11 +2,13 @@ import { clock, ifStillAlive } from './clock.js'
 import { inRootContext } from './context.js'
 import type { Outcome } from './coordinator.js'
 import { flushOutput, hasPendingOutput } from './output.js'
-import { realProcess } from './real.js'
+import { printUncaught } from './print-error.js'
+import { isExiting, realProcess } from './real.js'
 
 /** What leaving needs of the triggers: each knows how its own way out is completed. */
 export interface Exits {
   exit(code: number): void
+  reallyExit(code: number): void
   raise(signal: string, code: number): void
   /** Lets Node end this thread for an error, past our own wrapper. */
   rethrow(error: unknown): void
@@ -31,6 +33,11 @@ function end(outcome: Outcome, exits: Exits, survived: () => void): void {
   else {
     try {
       exits.exit(outcome.code)
+    } catch (error) {
+      if (!isExiting()) throw error
+      // A listener of 'exit' has thrown: with the loop turning, nothing else would end the process now.
+      printUncaught(error)
+      exits.reallyExit(outcome.code || 1)
     } finally {
       survived()
     }

@@ -1,6 +1,6 @@
 import { clock } from './clock.js'
 import type { Trigger, WayOut } from './coordinator.js'
-import { realProcess } from './real.js'
+import { listenOnce, realProcess } from './real.js'
 
 /**
  * The event loop has run dry. On the first 'beforeExit' one turn of the loop is asked for, and the run starts on
@@ -8,7 +8,6 @@ import { realProcess } from './real.js'
  */
 export function naturalEnd(out: WayOut): Trigger {
   let turned = false
-  let listening = false
   const onBeforeExit = () => {
     if (out.leaving) return
     if (turned) out.leave({ kind: 'natural' })
@@ -17,12 +16,11 @@ export function naturalEnd(out: WayOut): Trigger {
   }
   return {
     install() {
-      if (!listening) realProcess.on('beforeExit', onBeforeExit)
-      listening = true
+      listenOnce('beforeExit', onBeforeExit)
     },
     uninstall() {
       realProcess.off('beforeExit', onBeforeExit)
-      turned = listening = false
+      turned = false
     },
   }
 }

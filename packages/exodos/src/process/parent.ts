@@ -14,10 +14,11 @@ type Channel = { refCounted?(): void; unrefCounted?(): void } | undefined
 export function parent(out: WayOut): Trigger {
   const underPm2 = realProcess.env.pm_id !== undefined
   let byOurselves = false
+  let installed = false
   let theirs: (() => void) | undefined
   const disconnect = () => {
     // Node calls this too, when it reads the end of the channel and when a cluster lets go of its worker.
-    byOurselves = !new Error().stack?.split('\n')[2]?.includes('node:internal')
+    byOurselves = !calledByNode()
     theirs?.call(realProcess)
   }
   const onMessage = (message: unknown) => {
@@ -26,22 +27,26 @@ export function parent(out: WayOut): Trigger {
 
   return {
     install() {
-      if (!out.host || !realProcess.channel || theirs) return
+      if (!out.host || !realProcess.channel || installed) return
+      installed = true
       interceptors.set('disconnect', (next) => {
         if (!byOurselves && out.policy.onParentLost === 'exit') out.leave({ kind: 'parent' })
         return next()
       })
-      theirs = realProcess.disconnect as () => void
-      realProcess.disconnect = disconnect
+      // Once wrapped by somebody else it stays below, and passes on.
+      if (!theirs) {
+        theirs = realProcess.disconnect as () => void
+        realProcess.disconnect = disconnect
+      }
       if (!underPm2) return
       realProcess.on('message', onMessage)
       ;(realProcess.channel as Channel)?.unrefCounted?.()
     },
     uninstall() {
-      if (!theirs) return
+      if (!installed) return
+      installed = false
       interceptors.delete('disconnect')
-      // Wrapped by somebody, it stays and passes on.
-      if (realProcess.disconnect === disconnect) {
+      if (theirs && realProcess.disconnect === disconnect) {
         realProcess.disconnect = theirs
         theirs = undefined
       }
@@ -49,5 +54,18 @@ export function parent(out: WayOut): Trigger {
       ;(realProcess.channel as Channel)?.refCounted?.()
       realProcess.off('message', onMessage)
     },
+  }
+}
+
+/** Is the end of the channel being read, or a cluster letting go? The application may have changed how stacks are made. */
+function calledByNode(): boolean {
+  const { stackTraceLimit, prepareStackTrace } = Error
+  try {
+    Error.stackTraceLimit = 20
+    Error.prepareStackTrace = undefined as never
+    return /onread .*node:internal\/child_process|node:internal\/cluster/.test(new Error().stack ?? '')
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit
+    Error.prepareStackTrace = prepareStackTrace as never
   }
 }

@@ -7,7 +7,7 @@ import { writeError, writeReport } from './output.js'
 import { parent } from './parent.js'
 import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
-import { builtin, isDebugging, realProcess } from './real.js'
+import { builtin, isDebugging, listenOnce, realProcess } from './real.js'
 import { signals } from './signals.js'
 import { uncaught } from './uncaught.js'
 
@@ -20,9 +20,8 @@ export function makePlatform(out: WayOut): Platform {
   // Signals and the parent's channel reach the main thread alone.
   if (!worker) triggers.push(signal, parent(out))
   let installed: unknown
-  let watching = false
   const recheck = () => {
-    if (installed && !exits.intact()) for (const trigger of triggers) trigger.install()
+    if (installed) installAll()
   }
   const recheckSoon = () => {
     Promise.resolve().then(recheck)
@@ -39,15 +38,18 @@ export function makePlatform(out: WayOut): Platform {
     clock,
     pid: realProcess.pid,
     thread: worker ? builtin<typeof import('node:worker_threads')>('node:worker_threads').threadId : 0,
-    exitCode: () => Number(realProcess.exitCode ?? 0),
+    get exitCode() {
+      return realProcess.exitCode as number | undefined
+    },
+    set exitCode(code) {
+      realProcess.exitCode = code
+    },
     install() {
-      if (out.host && !watching) for (const [event, listener] of watched) realProcess.on(event, listener)
-      watching ||= out.host
       // A new policy object, or the first hook of the application, or a patch that is not ours any more.
       const wanted = out.host ? out.policy : 'guest'
       if (installed === wanted && (wanted === 'guest' || exits.intact())) return
       installed = wanted
-      for (const trigger of triggers) trigger.install()
+      installAll()
     },
     uninstall,
     deliver(makeReport, clean, { report: wanted }) {
@@ -77,10 +79,14 @@ export function makePlatform(out: WayOut): Platform {
     warn: (message) => realProcess.emitWarning(message, 'ExodosWarning'),
   }
 
+  function installAll(): void {
+    if (out.host) for (const [event, listener] of watched) listenOnce(event, listener)
+    for (const trigger of triggers) trigger.install()
+  }
+
   function uninstall(): void {
     installed = undefined
     for (const [event, listener] of watched) realProcess.off(event, listener)
-    watching = false
     for (const trigger of triggers) trigger.uninstall()
   }
 

@@ -1,5 +1,5 @@
 import { type Duration, parseDuration } from '../core/deadline.js'
-import { ExodosError, invalid, refuseUnknown, show } from '../core/errors.js'
+import { checkOptions, ExodosError, invalid, show } from '../core/errors.js'
 import type { Report } from '../core/report.js'
 import { realProcess } from './real.js'
 import { SIGNALS } from './signals.js'
@@ -60,8 +60,8 @@ const oneOf =
 
 const CHECKS: { [K in keyof Options]-?: (value: never, name: string) => unknown } = {
   grace: parseDuration,
-  processExit: oneOf('finish', 'cut'),
-  onParentLost: oneOf('exit', 'stay'),
+  processExit: /* @__PURE__ */ oneOf('finish', 'cut'),
+  onParentLost: /* @__PURE__ */ oneOf('exit', 'stay'),
   failureCode(value: unknown, name) {
     if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 255)
       throw invalid(name, 'an integer from 0 to 255', value)
@@ -88,10 +88,9 @@ const CHECKS: { [K in keyof Options]-?: (value: never, name: string) => unknown 
 
 /** Checks options and merges them. `places` remembers where each was set: setting it differently again is an error. */
 export function merge(policy: Policy, options: Options, places: Map<string, string>, place: string): Policy {
-  if (options === null || typeof options !== 'object') throw invalid('configure(options)', 'an object', options)
+  checkOptions('configure(options)', options, Object.keys(CHECKS))
   const next: Record<string, unknown> = { ...policy }
   const set: string[] = []
-  refuseUnknown('configure(options)', options, Object.keys(CHECKS))
   for (const [key, value] of Object.entries(options)) {
     if (value === undefined) continue
     const checked = CHECKS[key as keyof Options](value as never, `options.${key}`)

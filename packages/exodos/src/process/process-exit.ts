@@ -1,9 +1,8 @@
-import { currentCall } from './context.js'
 import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, interceptors } from './emit.js'
 import { countRequest, ExitRequest, leaveDomains } from './exit-request.js'
 import { Patch, syncImports } from './patch.js'
-import { isExiting, realProcess } from './real.js'
+import { isExiting, listenOnce, realProcess } from './real.js'
 
 /** Node's own functions, as they are at the moment: ours, or what somebody has wrapped around ours. */
 const target = realProcess as unknown as { reallyExit(code: number): void }
@@ -18,10 +17,9 @@ export interface ExitByHand extends Trigger {
 /** The three ways in which an exit by hand is seen: `process.exit`, `process.reallyExit` and the 'exit' event. */
 export function processExit(out: WayOut): ExitByHand {
   let passing = false
-  let listening = false
 
   const exit: Patch = new Patch('exit', (inner, args) => {
-    const inHook = out.running && currentCall() !== undefined
+    const inHook = out.call !== undefined
     // Nothing may be thrown during 'exit', but inside a hook: that is caught by the run itself.
     const left = passing || (isExiting() && !inHook)
     if (left || !out.host || out.policy.processExit === 'cut') return inner.apply(realProcess, args)
@@ -44,8 +42,7 @@ export function processExit(out: WayOut): ExitByHand {
     const before = realProcess.exitCode
     if (args.length > 0) realProcess.exitCode = args[0] as number
     const code = Number(realProcess.exitCode ?? 0)
-    // The first request decides; a later one is only recorded.
-    if (out.running) realProcess.exitCode = before
+    realProcess.exitCode = before
     return code
   }
 
@@ -77,8 +74,7 @@ export function processExit(out: WayOut): ExitByHand {
     reallyExit: (code) => pass('reallyExit', code),
     intact: () => exit.intact && reallyExit.intact && emitPatch.intact,
     install() {
-      if (!listening) realProcess.on('exit', onExit)
-      listening = true
+      listenOnce('exit', onExit)
       if (!out.host) return
       // Another listener that throws in 'exit' skips the later ones: ours is called all the same.
       interceptors.set('exit', (next, [code]) => {
@@ -94,7 +90,6 @@ export function processExit(out: WayOut): ExitByHand {
     },
     uninstall() {
       realProcess.off('exit', onExit)
-      listening = false
       interceptors.delete('exit')
       emitPatch.uninstall()
       const changed = [exit.uninstall(), reallyExit.uninstall()]

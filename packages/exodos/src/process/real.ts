@@ -16,6 +16,12 @@ export const realProcess: NodeJS.Process = isSandboxed
   ? builtin<typeof import('node:vm')>('node:vm').runInThisContext('process')
   : globalThis.process
 
+/** Adds a listener of ours unless it is there: the application may have removed it, with all others. */
+export function listenOnce(event: string, listener: (...args: never[]) => void, add: 'on' | 'prependListener' = 'on'): void {
+  if (!realProcess.listeners(event as 'exit').includes(listener as () => void))
+    realProcess[add](event as 'SIGTERM', listener as () => void)
+}
+
 /** Has Node begun to emit 'exit'? */
 export function isExiting(): boolean {
   return (realProcess as unknown as { _exiting?: boolean })._exiting === true

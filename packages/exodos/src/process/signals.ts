@@ -1,6 +1,6 @@
 import { clock } from './clock.js'
 import type { Trigger, WayOut } from './coordinator.js'
-import { realProcess } from './real.js'
+import { listenOnce, realProcess } from './real.js'
 
 /**
  * The signals that end a program and can be seen by it, each with its usual sender.
@@ -66,16 +66,14 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
   return {
     install() {
       for (const signal of SIGNALS) {
-        const wanted = out.policy.signals[signal] !== 'app'
-        if (wanted === installed.has(signal)) continue
         const listener = installed.get(signal) ?? (() => onSignal(signal))
-        if (!wanted) {
+        if (out.policy.signals[signal] === 'app') {
           realProcess.off(signal, listener)
           installed.delete(signal)
           continue
         }
         try {
-          realProcess.prependListener(signal as NodeJS.Signals, listener)
+          listenOnce(signal, listener, 'prependListener')
           installed.set(signal, listener)
         } catch {
           // This platform doesn't know the signal.

@@ -1,4 +1,3 @@
-import { currentCall } from './context.js'
 import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, type Interceptor, interceptors } from './emit.js'
 import { isExitRequest, surfaced } from './exit-request.js'
@@ -29,9 +28,8 @@ export function uncaught(out: WayOut): Trigger {
       return true
     }
     // During a run it is recorded and the run goes on; an explicit run answers only for its own hooks.
-    const call = currentCall()
-    if (out.leaving || (out.running && call)) {
-      out.fail(fatal, call)
+    if (out.leaving || out.call) {
+      out.fail(fatal)
       return true
     }
     // The main thread prints what ends a worker thread.
