@@ -440,7 +440,10 @@ const table: Row[] = [
     row: 'E30 × registers in this phase: runs',
     source: `${prelude}
       onExit(() => say('next phase'), { phase: 'save' })
-      onExit(async () => { onExit(async () => { await sleep(1); say('late') }, { phase: 'drain' }); await sleep(5); say('drain') }, { phase: 'drain' })`,
+      onExit(async () => {
+        await new Promise((done) => onExit(async () => { await sleep(1); say('late'); done() }, { phase: 'drain' }))
+        say('drain')
+      }, { phase: 'drain' })`,
     code: 0,
     lines: ['late', 'drain', 'next phase'],
     stderr: '',
