@@ -23,8 +23,14 @@ export function makePlatform(out: WayOut): Platform {
   const recheck = () => {
     if (installed) installAll()
   }
+  let scheduled = false
   const recheckSoon = () => {
-    Promise.resolve().then(recheck)
+    if (scheduled) return
+    scheduled = true
+    Promise.resolve().then(() => {
+      scheduled = false
+      recheck()
+    })
   }
   // Others patch what we do when they add and remove their listeners: a moment later ours go on top again. And Node
   // asks for `process.emit` anew after the monitor event, so that what was patched in the same tick is mended, too.
@@ -80,8 +86,9 @@ export function makePlatform(out: WayOut): Platform {
   }
 
   function installAll(): void {
-    if (out.host) for (const [event, listener] of watched) listenOnce(event, listener)
     for (const trigger of triggers) trigger.install()
+    // Last, so that what we do ourselves isn't watched.
+    if (out.host) for (const [event, listener] of watched) listenOnce(event, listener)
   }
 
   function uninstall(): void {

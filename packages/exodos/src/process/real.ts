@@ -18,8 +18,8 @@ export const realProcess: NodeJS.Process = isSandboxed
 
 /** Adds a listener of ours unless it is there: the application may have removed it, with all others. */
 export function listenOnce(event: string, listener: (...args: never[]) => void, add: 'on' | 'prependListener' = 'on'): void {
-  if (!realProcess.listeners(event as 'exit').includes(listener as () => void))
-    realProcess[add](event as 'SIGTERM', listener as () => void)
+  const isThere = realProcess.listenerCount(event) > 0 && realProcess.listeners(event as 'exit').includes(listener as () => void)
+  if (!isThere) realProcess[add](event as 'SIGTERM', listener as () => void)
 }
 
 /** Has Node begun to emit 'exit'? */
