@@ -184,6 +184,45 @@ const table: Row[] = [
     stderr: '',
   },
   {
+    row: 'E10 somebody takes our listener off again and again: the program goes on',
+    source: `${prelude}
+      process.on('newListener', (event, listener) => { if (event === 'SIGINT') queueMicrotask(() => process.removeListener(event, listener)) })
+      onExit(async () => { await sleep(1); say('hook') })
+      setTimeout(() => say('timer'), 5)`,
+    code: 0,
+    lines: ['timer', 'hook'],
+    stderr: '',
+  },
+  {
+    row: "E10 an 'exit' listener that throws before the signal is sent again: printed, death by the signal",
+    source: around(slow('slow'), `process.on('exit', () => { throw new Error('in exit') }); hold()`),
+    kill: 'SIGTERM',
+    signal: 'SIGTERM',
+    lines: all,
+    stderr: /^\nError: in exit/,
+  },
+  {
+    row: 'E4 a listener after ours decides the code of an exit that is cut',
+    source: `${prelude}
+      configure({ processExit: 'cut' })
+      onExit(() => { throw new Error('bad') })
+      process.on('exit', () => { process.exitCode = 7 })
+      process.exit(0)`,
+    code: 7,
+    lines: [],
+  },
+  {
+    row: 'E1 a library alone, the app takes its listeners off: they come back with the next hook',
+    source: `import { onExit } from 'exodos/lib'
+      import { writeSync } from 'node:fs'
+      onExit(() => writeSync(1, 'one\\n'))
+      process.removeAllListeners('exit'); process.removeAllListeners('beforeExit')
+      onExit(() => writeSync(1, 'two\\n'))`,
+    code: 0,
+    lines: ['two', 'one'],
+    stderr: '',
+  },
+  {
     row: 'E1 the app calls process.removeAllListeners(): ours come back',
     source: around(slow('slow'), 'process.removeAllListeners()'),
     code: 0,

@@ -211,6 +211,29 @@ describe('time', () => {
     expect(log).toContain('save begins')
   })
 
+  test('a hook that is registered for a later phase while an earlier one hangs has its share', async () => {
+    onExit(
+      () => {
+        lasting('release', 100)
+        return new Promise(() => {})
+      },
+      { phase: 'drain', name: 'hung' },
+    )
+    const run = exits.run()
+    await clock.advance('1h')
+    expect(await duration(run)).toEqual([
+      ['hung', 'overdue', 7500],
+      ['release', 'ok', 100],
+    ])
+  })
+
+  test('many priorities cost no more than many hooks', async () => {
+    for (let i = 0; i < 5000; i++) hook(String(i), { priority: i })
+    await exits.run()
+    expect(log.length).toBe(5000)
+    expect(log[0]).toBe('4999')
+  })
+
   test('when the total is spent the rest are still called, with the signal aborted', async () => {
     const seen: boolean[] = []
     // Nothing is kept for phases without hooks, so these come when drain has had everything.

@@ -136,7 +136,7 @@ export class Stack {
   private dropRing(priority: number): void {
     const ring = this.rings.get(priority) as Hook
     this.rings.delete(priority)
-    this.ordered = this.ordered.filter((other) => other !== ring)
+    this.ordered.splice(this.ordered.indexOf(ring), 1)
   }
 
   private makeIndex(): Map<string | HookRecord, Set<Hook>> {

@@ -40,6 +40,8 @@ export class Call {
   statusText: string | undefined
   /** How the hook settled after it was overdue or cut. */
   late: 'ok' | 'failed' | undefined
+  /** Has it asked for a lease? */
+  extended = false
   /** When its time is up, in milliseconds of the budget. */
   deadline = 0
   private controller: AbortController | undefined
@@ -295,7 +297,11 @@ export class Run {
     this.stopBeat?.()
     const now = this.budget.spent()
     this.nextBeat = now + BEAT
-    for (const call of this.open.keys()) this.nextBeat = Math.min(this.nextBeat, call.deadline)
+    for (const call of this.open.keys()) {
+      // Hooks that came meanwhile have given a later phase a share: only a lease goes beyond it.
+      if (!call.extended) call.deadline = Math.min(call.deadline, now + this.left(call.phase, now))
+      this.nextBeat = Math.min(this.nextBeat, call.deadline)
+    }
     const wait = this.nextBeat - now
     // With no time left, what settles by itself in one turn of the loop is still not overdue.
     this.stopBeat = wait > 0 ? this.env.clock.wait(wait, () => this.beat()) : this.env.clock.soon(() => this.beat())
@@ -340,6 +346,7 @@ class Context implements HookContext {
       if (call.status !== 'running') return 0
       const { budget } = call.run
       const now = budget.spent()
+      call.extended = true
       call.deadline = Math.max(call.deadline, Math.min(now + ms, budget.total - budget.reserve / 2))
       return Math.max(0, Math.min(ms, call.deadline - now))
     }

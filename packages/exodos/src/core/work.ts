@@ -24,8 +24,7 @@ export function makeTrack(
     const promise = Promise.resolve(work)
     if (onExit === 'abandon') return promise
     // Only waited for: how it ends is the business of whoever has the promise, who is given a turn to see to it.
-    const settled = promise.then(turn, turn)
-    const done = register(() => settled, { name, phase: 'drain' })
+    const done = register(() => promise.then(turn, turn), { name, phase: 'drain' })
     // The promise handed back is the one after the bookkeeping: a rejection nobody handles stays visible.
     return promise.finally(done)
   }

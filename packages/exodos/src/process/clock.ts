@@ -29,6 +29,11 @@ export function ifStillAlive(ms: number, callback: () => void): void {
   setTimeout(callback, ms).unref()
 }
 
+/** Calls back when the event loop has turned, if it does; holds nothing. */
+export function ifLoopTurns(callback: () => void): void {
+  setImmediate(callback).unref?.()
+}
+
 /** Loaded when time was faked already: fake timers carry the clock that drives them. */
 const areFaked = 'clock' in setTimeout
 

@@ -51,6 +51,8 @@ export interface WayOut {
   readonly over: Reason['kind'] | undefined
   /** The exit code, as far as it is known. */
   readonly code: number
+  /** The same, but 0 where only a rule of ours has made it a failure. */
+  readonly asked: number
   readonly policy: Policy
   /** The hook of the run under way whose code this is, also in what it awaits or has started. */
   readonly call: Call | undefined
@@ -103,7 +105,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   private readonly scope = new RootScope(() => this.settleDown())
   private current: Run | undefined
   /** For those who asked for the run under way, or over; made when somebody does. */
-  private asked: { promise: Promise<Report>; resolve(report: Report): void; reject(error: unknown): void } | undefined
+  private waiting: { promise: Promise<Report>; resolve(report: Report): void; reject(error: unknown): void } | undefined
   /** The reason of leaving; the run may have begun without one. */
   private reason: Reason | undefined
   private raised: number | undefined
@@ -168,9 +170,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   run(reason: Reason): Promise<Report> {
     this.adopt()
     const { call } = this
-    if (!this.current) this.asked = undefined
-    this.asked ??= deferred()
-    const { promise } = this.asked
+    if (!this.current) this.waiting = undefined
+    this.waiting ??= deferred()
+    const { promise } = this.waiting
     this.leave(reason)
     if (!call) return promise
     const message = `hook ${hookName(call.record)} waits for the run that it is part of`
@@ -264,16 +266,16 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     this.left = outcome
     // An application that never asked for exodos isn't told what its libraries' hooks had no time for.
     this.platform.deliver(makeReport, this.host ? run.clean : !run.failed, this.policy)
-    const { asked } = this
+    const { waiting } = this
     try {
       if (!outcome) this.reset()
       else if (!run.isCut) this.platform.leave(outcome, run.budget.forOutput(), () => this.reset())
     } catch (error) {
       // Somebody has replaced the real exit by a function that throws.
-      if (!asked) throw error
-      asked.reject(error)
+      if (!waiting) throw error
+      waiting.reject(error)
     }
-    asked?.resolve(makeReport())
+    waiting?.resolve(makeReport())
   }
 
   private report(run: Run, outcome: Outcome | undefined): Report {
@@ -297,6 +299,11 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** The exit code: one that was asked for is never masked; 0 with a failed hook is a failure. */
   get code(): number {
     return (this.left ?? this.outcome())?.code ?? 0
+  }
+
+  get asked(): number {
+    const outcome = this.left ?? this.outcome()
+    return outcome && !outcome.raised ? outcome.code : 0
   }
 
   private outcome(): Outcome | undefined {

@@ -2,7 +2,6 @@ import { clock, ifStillAlive } from './clock.js'
 import { inRootContext } from './context.js'
 import type { Outcome } from './coordinator.js'
 import { flushOutput, hasPendingOutput } from './output.js'
-import { printUncaught } from './print-error.js'
 import { isExiting, realProcess } from './real.js'
 
 /** What leaving needs of the triggers: each knows how its own way out is completed. */
@@ -10,6 +9,7 @@ export interface Exits {
   exit(code: number): void
   reallyExit(code: number): void
   raise(signal: string, code: number): void
+  print(error: unknown): void
   /** Lets Node end this thread for an error, past our own wrapper. */
   rethrow(error: unknown): void
 }
@@ -36,7 +36,7 @@ function end(outcome: Outcome, exits: Exits, survived: () => void): void {
     } catch (error) {
       if (!isExiting()) throw error
       // A listener of 'exit' has thrown: with the loop turning, nothing else would end the process now.
-      printUncaught(error)
+      exits.print(error)
       exits.reallyExit(outcome.code || 1)
     } finally {
       survived()

@@ -1,5 +1,5 @@
 import { summarize } from '../core/report.js'
-import { clock } from './clock.js'
+import { clock, ifLoopTurns } from './clock.js'
 import type { Platform, Trigger, WayOut } from './coordinator.js'
 import { isWorker, leave } from './leave.js'
 import { naturalEnd } from './natural-end.js'
@@ -27,7 +27,9 @@ export function makePlatform(out: WayOut): Platform {
   const recheckSoon = () => {
     if (scheduled) return
     scheduled = true
-    Promise.resolve().then(() => {
+    Promise.resolve().then(recheck)
+    // Once a turn of the loop: somebody who takes ours off as often as we put it on must not stop the program.
+    ifLoopTurns(() => {
       scheduled = false
       recheck()
     })
@@ -53,7 +55,7 @@ export function makePlatform(out: WayOut): Platform {
     install() {
       // A new policy object, or the first hook of the application, or a patch that is not ours any more.
       const wanted = out.host ? out.policy : 'guest'
-      if (installed === wanted && (wanted === 'guest' || exits.intact())) return
+      if (installed === wanted && exits.intact()) return
       installed = wanted
       installAll()
     },
@@ -71,7 +73,8 @@ export function makePlatform(out: WayOut): Platform {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }
     },
-    leave: (outcome, limit, survived) => leave(outcome, limit, { ...exits, raise: signal.raise, rethrow }, survived),
+    leave: (outcome, limit, survived) =>
+      leave(outcome, limit, { ...exits, raise: signal.raise, rethrow, print: (error) => out.printError(error) }, survived),
     reallyExit: exits.reallyExit,
     printError(error, { printError }) {
       if (printError === false) return

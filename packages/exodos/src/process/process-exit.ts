@@ -17,6 +17,7 @@ export interface ExitByHand extends Trigger {
 /** The three ways in which an exit by hand is seen: `process.exit`, `process.reallyExit` and the 'exit' event. */
 export function processExit(out: WayOut): ExitByHand {
   let passing = false
+  let seen = false
 
   const exit: Patch = new Patch('exit', (inner, args) => {
     const inHook = out.call !== undefined
@@ -50,10 +51,13 @@ export function processExit(out: WayOut): ExitByHand {
     const asked = Number(args[0] ?? 0)
     if (!passing) out.cut({ kind: 'exit', code: asked })
     // A code that was decided is not changed by an 'exit' listener; 0 may still become a failure there.
-    return inner.call(realProcess, out.leaving ? out.code || asked : asked)
+    return inner.call(realProcess, out.leaving ? out.asked || asked || out.code : asked)
   })
 
+  /** Called by Node, and once more by our own emit, in case a listener before it has thrown. */
   const onExit = (code: number) => {
+    if (seen) return
+    seen = true
     out.cut({ kind: 'exit', code })
     if (out.host && out.leaving && code === 0 && out.code !== 0) realProcess.exitCode = out.code
   }
@@ -72,7 +76,7 @@ export function processExit(out: WayOut): ExitByHand {
   return {
     exit: (code) => pass('exit', code),
     reallyExit: (code) => pass('reallyExit', code),
-    intact: () => exit.intact && reallyExit.intact && emitPatch.intact,
+    intact: () => realProcess.listenerCount('exit') > 0 && (!out.host || (exit.intact && reallyExit.intact && emitPatch.intact)),
     install() {
       listenOnce('exit', onExit)
       if (!out.host) return
@@ -90,6 +94,7 @@ export function processExit(out: WayOut): ExitByHand {
     },
     uninstall() {
       realProcess.off('exit', onExit)
+      seen = false
       interceptors.delete('exit')
       emitPatch.uninstall()
       const changed = [exit.uninstall(), reallyExit.uninstall()]

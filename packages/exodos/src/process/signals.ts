@@ -91,7 +91,7 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
         // What other libraries clean up in 'exit' is run once, as if the process ended by itself.
         realProcess.emit('exit', code)
       } catch (error) {
-        out.fail(error)
+        out.printError(error)
       }
       const windows = realProcess.platform === 'win32'
       if (windows && !/^SIG(INT|TERM|KILL)$/.test(signal)) out.reallyExit(code)
