@@ -19,7 +19,6 @@ async function bundle(from, what = '{ onExit }', minify = true) {
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
-    define: { __VERSION__: '"0.0.0"' },
     write: false,
     metafile: true,
     outfile: 'out.js',

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 import { invalid } from './core/errors.js'
-import type { Registration } from './core/hook.js'
+import { isAsyncFunction, type Registration } from './core/hook.js'
 import type { Report } from './core/report.js'
 import { onExit, runExitHooks } from './index.js'
 
@@ -23,8 +23,7 @@ export function register<F extends AnyFunction>(fn: F, ...args: Parameters<F>): 
     forget(fn, registration)
     return fn(...args)
   }
-  const isAsync = Object.prototype.toString.call(fn) === '[object AsyncFunction]'
-  const registration = onExit(call, { ...(fn.name && { name: fn.name }), ...(isAsync && { sync: false }) })
+  const registration = onExit(call, { ...(fn.name && { name: fn.name }), ...(isAsyncFunction(fn) && { sync: false }) })
   const same = registered.get(fn)
   if (same) same.add(registration)
   else registered.set(fn, new Set([registration]))
