@@ -5,8 +5,11 @@ import { dirname, join, relative, resolve } from 'node:path'
 /** Rooms of the core package, lowest first; `faces` are the files at the top. */
 const BELOW = {
   core: [],
-  process: ['core'],
+  watchdog: [],
+  process: ['core', 'watchdog'],
   faces: ['core', 'process', 'faces'],
+  supervisor: ['core', 'watchdog', 'process'],
+  cli: ['core', 'supervisor'],
 }
 
 const src = resolve('packages/exodos/src')

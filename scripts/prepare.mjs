@@ -49,7 +49,7 @@ function isBuilt(path) {
   if (!existsSync(main)) return false
   const sources = readdirSync(at(`${path}src`), { recursive: true }).map((name) => `src/${name}`)
   const built = statSync(main).mtimeMs
-  return [...sources, 'package.json', 'tsconfig.json', 'build.mjs']
+  return [...sources, 'package.json', 'tsconfig.json', 'build.mjs', 'bundle-source.mjs']
     .map((name) => at(path + name))
     .every((source) => !existsSync(source) || statSync(source).mtimeMs <= built)
 }

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
+import { bundleSource, sourceFile } from './bundle-source.mjs'
 
 const dir = new URL('.', import.meta.url).pathname
 const { values } = parseArgs({ options: { outdir: { type: 'string', default: `${dir}dist` } } })
@@ -16,21 +17,34 @@ try {
   // The first build.
 }
 
+/** Parsing is a good part of what an import costs; names stay readable in stack traces. */
+const common = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  logLevel: 'warning',
+}
+
+const sources = {
+  name: 'sources',
+  setup(b) {
+    b.onResolve({ filter: /\?source$/ }, ({ path, resolveDir }) => ({ path: sourceFile(path, resolveDir), namespace: 'source' }))
+    b.onLoad({ filter: /./, namespace: 'source' }, async ({ path }) => ({ contents: await bundleSource(path) }))
+  },
+}
+
 /** `shell` faces are written in terms of the application's face alone, and import it. */
 const make = (faces, shell) =>
   build({
+    ...common,
     absWorkingDir: dir,
     entryPoints: faces.map((face) => `src/${face}.ts`),
     outdir,
-    bundle: true,
     format: 'esm',
-    platform: 'node',
-    target: 'node20.19',
     sourcemap: true,
     sourcesContent: false,
-    // Parsing is a good part of what an import costs; names stay readable in stack traces.
-    minifySyntax: true,
-    minifyWhitespace: true,
     // Node shows the line of an error: not one of 4 KB.
     lineLimit: 120,
     // Tells copies apart for whoever looks into a program with several.
@@ -42,9 +56,8 @@ const make = (faces, shell) =>
             setup: (b) => b.onResolve({ filter: /^\.\/index\.js$/ }, () => ({ path: './index.js', external: true })),
           },
         ]
-      : [],
-    logLevel: 'warning',
+      : [sources],
   })
 
-await make(['index', 'lib', 'testing'], false)
-await make(['atexit'], true)
+await make(['index', 'lib', 'testing', 'cli/main'], false)
+await make(['atexit', 'register'], true)

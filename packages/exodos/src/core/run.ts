@@ -6,6 +6,7 @@ import {
   type HookFunction,
   type HookRecord,
   hookName,
+  hookSite,
   isAsyncFunction,
   PHASES,
   type Phase,
@@ -26,6 +27,8 @@ export interface RunEnv {
   isExitRequest(error: unknown): boolean
   /** Tells observers; undefined while there are none. */
   publish: ((subject: 'phase' | 'hook', event: 'start' | 'end' | 'asyncEnd' | 'error', context: object) => void) | undefined
+  /** Called when the run does something else than before: calls a hook, waits, is forced, is over. */
+  onStep(run: Run): void
   /** Called once, when the last phase is over. */
   onEnd(run: Run): void
 }
@@ -87,6 +90,8 @@ export class Run {
   leaving = false
   readonly budget: Budget
   private readonly open = new Map<Call, Hook>()
+  /** The hook that is being called at this moment. */
+  private calling: Call | undefined
   private index = -1
   private advancing = false
   private stopBeat: (() => void) | undefined
@@ -136,6 +141,7 @@ export class Run {
       call.abort('the run was forced')
     }
     this.rearm()
+    this.stepped()
   }
 
   /** The event loop will not turn again: ends the run now, with what can be done synchronously. */
@@ -154,6 +160,20 @@ export class Run {
     this.errors.push({ error, hook: call && hookName(call.record) })
   }
 
+  /** Has a hook returned a promise that isn't settled yet? */
+  get isWaiting(): boolean {
+    return this.open.size > 0
+  }
+
+  /** What it is doing, in the words that a hang is reported in. */
+  get step(): string {
+    if (this.calling) return `${this.phase} hook ${describe(this.calling)}`
+    const waiting = [...this.open.keys()].slice(0, 3).map(describe)
+    if (waiting.length === 0) return this.ended ? "leaving: listeners of 'exit', the last output" : `phase ${this.phase}`
+    const more = this.open.size > waiting.length ? ` and ${this.open.size - waiting.length} more` : ''
+    return `phase ${this.phase}, waiting for hook ${waiting.join(', ')}${more}`
+  }
+
   get failed(): boolean {
     return this.errors.length > 0 || this.calls.some((call) => call.status === 'failed' || call.status === 'overdue')
   }
@@ -162,6 +182,11 @@ export class Run {
   get clean(): boolean {
     const quiet = !this.forced && this.errors.length === 0 && this.warnings.length === 0
     return quiet && this.calls.every((call) => call.status === 'ok')
+  }
+
+  /** Tells the watchdog that what `step` says has changed. */
+  stepped(): void {
+    this.env.onStep(this)
   }
 
   private advance(): void {
@@ -210,6 +235,8 @@ export class Run {
     call.deadline = call.begin + limit
     if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
+    this.calling = call
+    this.stepped()
     try {
       const result = enter(record, this.env.within, call, fn, new Context(call))
       if (isThenable(result)) this.await(call, hook, result)
@@ -221,6 +248,8 @@ export class Run {
 
   private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
     this.open.set(call, hook)
+    this.calling = undefined
+    this.stepped()
     this.scope.stack(call.phase).opened(hook)
     if (call.deadline < this.nextBeat) this.rearm()
     this.env.publish?.('hook', 'end', this.seen(call))
@@ -241,10 +270,12 @@ export class Run {
 
   private settle(call: Call, hook: Hook, status: CallStatus, error?: unknown): void {
     const waited = this.open.size > 0 && this.open.delete(call)
+    this.calling = undefined
     call.status = status
     call.end = this.budget.spent()
     if (status === 'failed') call.error = error
     this.scope.stack(call.phase).settled(hook)
+    if (waited) this.stepped()
     if (!this.env.publish) return
     if (status !== 'ok') this.env.publish('hook', 'error', this.seen(call))
     this.env.publish('hook', waited ? 'asyncEnd' : 'end', this.seen(call))
@@ -276,6 +307,7 @@ export class Run {
   private end(): void {
     this.ended = true
     this.stopBeat?.()
+    this.stepped()
     this.env.onEnd(this)
   }
 
@@ -356,8 +388,18 @@ class Context implements HookContext {
     const { call } = this
     return (text: string) => {
       call.statusText = String(text)
+      call.run.stepped()
     }
   }
+}
+
+/** "db (registered at /app/db.js:3:1; status: closing)". */
+function describe({ record, statusText }: Call): string {
+  const site = hookSite(record)
+  const details = [site && site !== hookName(record) && `registered at ${site}`, statusText && `status: ${statusText}`].filter(
+    Boolean,
+  )
+  return details.length > 0 ? `${hookName(record)} (${details.join('; ')})` : hookName(record)
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -1,8 +1,9 @@
-import type { Clock } from '../core/deadline.js'
+import { BEAT, type Clock } from '../core/deadline.js'
 import { builtin, realProcess } from './real.js'
 
 // Held from the start: a test framework that later fakes time must not freeze a run.
-const { setTimeout, clearTimeout, setImmediate, clearImmediate } = builtin<typeof import('node:timers')>('node:timers')
+const { setTimeout, clearTimeout, setInterval, clearInterval, setImmediate, clearImmediate } =
+  builtin<typeof import('node:timers')>('node:timers')
 const { cpuUsage, uptime } = realProcess
 
 export const clock: Clock = {
@@ -27,6 +28,13 @@ export const clock: Clock = {
 /** Calls back after `ms` if the event loop is still alive then; holds nothing. */
 export function ifStillAlive(ms: number, callback: () => void): void {
   setTimeout(callback, ms).unref()
+}
+
+/** Calls back again and again while the event loop turns; holds nothing. Returns how to stop it. */
+export function atEachBeat(callback: () => void): () => void {
+  const timer = setInterval(callback, BEAT)
+  timer.unref?.()
+  return () => clearInterval(timer)
 }
 
 /** Calls back when the event loop has turned, if it does; holds nothing. */

@@ -1,6 +1,7 @@
 import type { HookContext, HookFunction, HookRecord } from '../core/hook.js'
 import type { Call } from '../core/run.js'
 import { builtin, isDebugging } from './real.js'
+import { isSupervised } from './supervised.js'
 
 const { AsyncLocalStorage, AsyncResource } = builtin<typeof import('node:async_hooks')>('node:async_hooks')
 
@@ -27,14 +28,14 @@ export function currentCall(): Call | undefined {
   return running.getStore()
 }
 
-const debug = isDebugging()
+const wantsSites = isDebugging() || isSupervised
 
 /**
  * Remembers the place of a registration: `face` is the function that the user called. It costs a microsecond, so
- * it is done where the place is the hook's only name, and where somebody is debugging.
+ * it is done where the place is the hook's only name, and where somebody is debugging or supervising.
  */
 export function captureSite(name: string, face: (...args: never[]) => unknown): HookRecord['site'] {
-  if (name && !debug) return undefined
+  if (name && !wantsSites) return undefined
   const limit = Error.stackTraceLimit
   const site: { stack?: string } = {}
   try {

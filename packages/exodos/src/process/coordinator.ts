@@ -30,6 +30,8 @@ export interface Platform {
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
+  /** Told what a run is doing, each time it does something else; undefined when the process has survived it. */
+  watch(run: Run | undefined): void
   /** Hands the report to whoever wants one, before leaving. */
   deliver(report: () => Report, clean: boolean, policy: Policy): void
   /** Ends the process. `survived` is called when it doesn't: somebody has replaced the real exit. */
@@ -228,6 +230,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
         within,
         isExitRequest,
         publish,
+        onStep: (stepping) => this.platform.watch(stepping),
         onEnd: (ended) => {
           publish?.('run', 'end', { reason })
           this.end(ended)
@@ -291,6 +294,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** A new life: after an explicit run, or an exit that did not happen. */
   private reset(): void {
     if (this.reason) this.platform.exitCode = this.codeBefore
+    this.platform.watch(undefined)
     this.current = this.reason = this.raised = undefined
     this.left = undefined
     this.settleDown()

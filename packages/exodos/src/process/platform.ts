@@ -9,7 +9,9 @@ import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
 import { builtin, isDebugging, listenOnce, realProcess } from './real.js'
 import { signals } from './signals.js'
+import { announce, reportFile } from './supervised.js'
 import { uncaught } from './uncaught.js'
+import { watchRuns } from './watch.js'
 
 /** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
 export function makePlatform(out: WayOut): Platform {
@@ -19,6 +21,8 @@ export function makePlatform(out: WayOut): Platform {
   const triggers: Trigger[] = [naturalEnd(out), exits, uncaught(out)]
   // Signals and the parent's channel reach the main thread alone.
   if (!worker) triggers.push(signal, parent(out))
+  const watching = watchRuns(out)
+  if (!worker) announce()
   let installed: unknown
   const recheck = () => {
     if (installed) installAll()
@@ -43,7 +47,8 @@ export function makePlatform(out: WayOut): Platform {
   ] as const
 
   return {
-    clock,
+    // What the watchdog has counted was not a time in which the process was stopped.
+    clock: { ...clock, busy: () => clock.busy() + watching.counted() },
     pid: realProcess.pid,
     thread: worker ? builtin<typeof import('node:worker_threads')>('node:worker_threads').threadId : 0,
     get exitCode() {
@@ -60,15 +65,19 @@ export function makePlatform(out: WayOut): Platform {
       installAll()
     },
     uninstall,
+    watch: worker ? () => {} : watching.watch,
     deliver(makeReport, clean, { report: wanted }) {
       const debug = isDebugging()
-      if (clean && !debug && !wanted) return
+      const supervisor = worker ? undefined : reportFile()
+      if (clean && !debug && !wanted && !supervisor) return
       try {
         const report = makeReport()
         if (!clean || debug) writeError(summarize(report, debug))
-        if (!report.exit || !wanted) return
+        if (!report.exit) return
         if (typeof wanted === 'function') wanted(report)
-        else writeReport(worker ? `${wanted}.${report.thread}` : wanted, `${JSON.stringify(report, null, 2)}\n`)
+        const text = `${JSON.stringify(report, null, 2)}\n`
+        if (typeof wanted === 'string') writeReport(worker ? `${wanted}.${report.thread}` : wanted, text)
+        if (supervisor) writeReport(supervisor, text)
       } catch (error) {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }

@@ -1,0 +1,50 @@
+import { type Duration, parseDuration } from '../core/deadline.js'
+import { leaveAs } from '../supervisor/leave-as.js'
+import { StartError } from '../supervisor/program.js'
+import { supervise } from '../supervisor/supervise.js'
+import { type Command, UsageError } from './usage.js'
+
+export const run: Command = {
+  summary: 'runs a program and sees to it that it ends well',
+  help: `Usage: exodos run [options] [--] command [arguments]
+
+Runs any program in the foreground. Signals are passed on to it; it is given time to shut down; a blocked event loop of
+a Node program is freed, so that its shutdown can happen; what remains is killed. Node programs get exodos/register.
+
+  --grace DURATION       for the program's own shutdown, after a signal: 500ms, 10s, 1m
+                         default 10s, or EXODOS_GRACE, or longer if the program itself says so
+  --kill-after DURATION  after that, before SIGKILL; default 5s
+  --report FILE          writes what happened, as JSON
+  --help
+
+Exit status: the program's own. It ends by the signal that the program ended by; as PID 1 with 128 + its number.
+  125  exodos itself was called wrongly
+  126  the command can't be executed
+  127  the command was not found`,
+  options: { grace: 'value', 'kill-after': 'value', report: 'value' },
+  async run({ values, rest }) {
+    const [command, ...args] = rest
+    if (command === undefined) throw new UsageError('run: no command is given, as in: exodos run -- node app.js')
+    const { grace = process.env.EXODOS_GRACE, report } = values
+    const ended = await supervise(command, args, {
+      grace: duration(grace ?? '10s', '--grace'),
+      isGraceFixed: values.grace !== undefined,
+      killAfter: duration(values['kill-after'] ?? '5s', '--kill-after'),
+      report,
+    }).catch((error) => {
+      if (!(error instanceof StartError)) throw error
+      console.error(`exodos run: ${error.message}`)
+      return { code: error.status, signal: null }
+    })
+    leaveAs(ended)
+  },
+}
+
+function duration(text: string, option: string): number {
+  const value: Duration = /^\d+$/.test(text) ? Number(text) : text
+  try {
+    return parseDuration(value, option)
+  } catch (error) {
+    throw new UsageError((error as Error).message)
+  }
+}

@@ -1,0 +1,62 @@
+import type { Run } from '../core/run.js'
+import { startWatchdog, type Watchdog } from '../watchdog/watchdog.js'
+import { atEachBeat } from './clock.js'
+import type { WayOut } from './coordinator.js'
+import { builtin, realProcess } from './real.js'
+import { isSupervised, noteFile, tellLeaving } from './supervised.js'
+
+/** The handles of a thread would be given the numbers of streams that the program has closed, and libuv aborts on that. */
+function hasStreams(): boolean {
+  try {
+    for (const descriptor of [0, 1, 2]) builtin<typeof import('node:fs')>('node:fs').fstatSync(descriptor)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Keeps the watchdog over runs that leave: started when it is due, told each step, and stopped when the process survives. */
+export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; counted(): number } {
+  let watchdog: Watchdog | undefined
+  let stopBeats = () => {}
+  let told = false
+  // Of watchdogs that were stopped.
+  let countedBefore = 0
+
+  /** A run of synchronous hooks is over before a thread has begun: it is watched only where somebody asked for it. */
+  function isDue(run: Run): boolean {
+    const { watchdog } = out.policy
+    if (!out.host || !out.leaving || watchdog === 'never') return false
+    return run.isWaiting || watchdog === 'always' || isSupervised
+  }
+
+  function start(run: Run): void {
+    if (!hasStreams()) return
+    watchdog = startWatchdog(builtin('node:worker_threads'), {
+      pid: realProcess.pid,
+      patience: run.budget.reserve,
+      notes: noteFile(),
+    })
+    if (watchdog) stopBeats = atEachBeat(watchdog.beat)
+  }
+
+  return {
+    watch(run) {
+      if (!run) {
+        countedBefore += watchdog?.counted() ?? 0
+        watchdog?.stop()
+        watchdog = undefined
+        stopBeats()
+        return
+      }
+      if (isSupervised && out.leaving && !told) {
+        told = true
+        tellLeaving(run.budget.grace)
+      }
+      if (!watchdog && isDue(run)) start(run)
+      watchdog?.step(run.step)
+      watchdog?.limit(run.budget.total)
+    },
+    counted: () => countedBefore + (watchdog?.counted() ?? 0),
+  }
+}

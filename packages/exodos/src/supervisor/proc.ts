@@ -1,0 +1,46 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** A process as Linux shows it under /proc. */
+export interface Seen {
+  readonly pid: number
+  readonly parent: number
+  readonly group: number
+  readonly state: string
+  /** Clock ticks since boot: tells a process from a later one with the same pid. */
+  readonly startTime: string
+}
+
+/** Undefined for a process that has gone, and on systems without /proc. */
+export function seen(pid: number): Seen | undefined {
+  const text = read(`/proc/${pid}/stat`)
+  if (!text) return undefined
+  // The name comes second and may hold spaces and brackets.
+  const [state = '', parent, group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return { pid, parent: Number(parent), group: Number(group), state, startTime: rest[16] as string }
+}
+
+export function allSeen(): Seen[] {
+  try {
+    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+    return pids.map((pid) => seen(Number(pid))).filter((process) => process !== undefined)
+  } catch {
+    return []
+  }
+}
+
+/** Does the environment that the process was started with hold this entry, `NAME=value`? */
+export function hasInEnvironment(pid: number, entry: string): boolean {
+  return read(`/proc/${pid}/environ`)?.split('\0').includes(entry) === true
+}
+
+export function commandOf(pid: number): string {
+  return read(`/proc/${pid}/cmdline`)?.replaceAll('\0', ' ').trim() || `process ${pid}`
+}
+
+function read(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}

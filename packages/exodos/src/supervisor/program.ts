@@ -1,0 +1,60 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+
+/** A program that couldn't be started; `status` is what shells exit with for it. */
+export class StartError extends Error {
+  constructor(
+    message: string,
+    readonly status: 126 | 127,
+  ) {
+    super(message)
+  }
+}
+
+/** What `exodos run` gives a program besides its own environment. */
+export interface Gifts {
+  /** Where programs say how they are. */
+  readonly directory: string
+  readonly grace: string | undefined
+  readonly wantsReports: boolean
+}
+
+/** Starts the program in our place: our terminal, our streams, our process group. Rejects with `StartError`. */
+export async function startProgram(command: string, args: readonly string[], gifts: Gifts): Promise<ChildProcess> {
+  const child = spawn(command, args, { stdio: 'inherit', env: programEnvironment(gifts) })
+  try {
+    await once(child, 'spawn')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new StartError(`${command}: not found`, 127)
+    throw new StartError(`${command}: can't be executed (${code})`, 126)
+  }
+  return child
+}
+
+/** Our own environment, and what makes Node programs ours. */
+export function programEnvironment({ directory, grace, wantsReports }: Gifts): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    NODE_OPTIONS: nodeOptions(process.env.NODE_OPTIONS),
+    EXODOS_RUN: directory,
+    EXODOS_RUN_REPORT: wantsReports ? '1' : undefined,
+    ...(grace !== undefined && { EXODOS_GRACE: grace }),
+  }
+}
+
+/** Ours come first, so that what the user has set wins. */
+function nodeOptions(theirs = ''): string {
+  const register = new URL('../register.js', import.meta.url).href
+  if (theirs.includes(register)) return theirs
+  return [
+    `--import=${register}`,
+    // Ending what a timer or an immediate is stuck in is taken for corruption otherwise.
+    '--no-force-async-hooks-checks',
+    // The inspector that looks into a blocked loop needs no advertisement on stderr.
+    '--inspect-publish-uid=http',
+    theirs,
+  ]
+    .join(' ')
+    .trim()
+}

@@ -1,0 +1,50 @@
+import { watchGroup } from './terminal.js'
+
+/**
+ * What is passed on to the program: all that can be listened for, but
+ * - SIGSEGV, SIGBUS, SIGFPE, SIGILL: sent by a fault of our own
+ * - SIGPROF: Node can't listen; SIGKILL, SIGSTOP: nobody can
+ * - SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH: the terminal's, which sends them to the program as well
+ * - SIGCHLD: about our own child
+ */
+const PASSED = [
+  'SIGTERM',
+  'SIGINT',
+  'SIGHUP',
+  'SIGQUIT',
+  'SIGBREAK',
+  'SIGALRM',
+  'SIGVTALRM',
+  'SIGUSR1',
+  'SIGUSR2',
+  'SIGABRT',
+  'SIGTRAP',
+  'SIGSYS',
+  'SIGPIPE',
+  'SIGURG',
+  'SIGIO',
+  'SIGPWR',
+  'SIGXCPU',
+  'SIGXFSZ',
+  'SIGSTKFLT',
+]
+
+/** Calls back for each signal that we are sent; `toGroup` says that the program has been sent it as well. */
+export function listenForSignals(onSignal: (signal: NodeJS.Signals, toGroup: boolean) => void): () => void {
+  const group = watchGroup()
+  const listener = (signal: NodeJS.Signals) => {
+    if (group) group.wasHit(signal).then((toGroup) => onSignal(signal, toGroup))
+    else onSignal(signal, false)
+  }
+  for (const signal of PASSED) {
+    try {
+      process.on(signal, listener)
+    } catch {
+      // This platform doesn't know the signal.
+    }
+  }
+  return () => {
+    group?.stop()
+    for (const signal of PASSED) process.off(signal, listener)
+  }
+}

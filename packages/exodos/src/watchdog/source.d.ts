@@ -1,0 +1,4 @@
+/** A module as the source of a script: bundled when exodos is built, see build.mjs. */
+declare module '*?source' {
+  export const source: string
+}

@@ -1,0 +1,123 @@
+/**
+ * The watchdog's own thread: it looks at the beats of the event loop, says on stderr where that is stuck, and kills
+ * the process at the end of the ladder. It becomes a source string when exodos is built, so it lives without files.
+ */
+import { writeFileSync, writeSync } from 'node:fs'
+import { workerData } from 'node:worker_threads'
+import { BEATS, COUNTED, LIMIT, readStep, STATE, STOPPED, viewOf } from './memory.js'
+import { type Inspector, lookWhere, type Stuck } from './stuck.js'
+import type { Hang, ThreadData } from './watchdog.js'
+
+/** Milliseconds. */
+const LOOK = 50
+/** What the last steps may take beyond the grace period: the hooks have had it all by then. */
+const SLACK = 1000
+/** For the inspector to answer, of which JavaScript that is stuck takes a few. */
+const ANSWER = 250
+
+const { buffer, pid, patience, notes } = workerData as ThreadData
+const memory = viewOf(buffer)
+const { numbers } = memory
+let beats = 0
+let counted = 0
+/** Milliseconds since the last beat. */
+let stale = 0
+let named = false
+let looking = false
+let last = performance.now()
+const timer = setInterval(look, LOOK)
+
+function look(): void {
+  if (Atomics.load(numbers, STATE) === STOPPED) {
+    clearInterval(timer)
+    return
+  }
+  const now = performance.now()
+  // A look that comes late means that the process was stopped: that time doesn't count.
+  const delta = Math.min(now - last, 2 * LOOK)
+  last = now
+  counted += delta
+  Atomics.store(numbers, COUNTED, counted)
+  const beat = Atomics.load(numbers, BEATS)
+  if (beat !== beats) {
+    if (named) say(`the event loop turns again after ${seconds(stale)}`)
+    named = false
+    stale = 0
+    beats = beat
+  } else stale += delta
+  const isOver = counted > Atomics.load(numbers, LIMIT) + SLACK
+  if (looking) return
+  if (isOver || (stale >= patience && !named)) examine(isOver)
+}
+
+async function examine(isOver: boolean): Promise<void> {
+  looking = true
+  const stuck = stale > 2 * LOOK ? await lookFromHere() : undefined
+  looking = false
+  if (stuck?.where === 'debugger') {
+    // At a breakpoint nobody is late.
+    counted -= stale
+    stale = 0
+    return
+  }
+  if (Atomics.load(numbers, STATE) === STOPPED) return
+  const hang: Hang = { pid, step: readStep(memory), blocked: Math.round(stale), killed: isOver, ...stuck }
+  if (stuck && !named) {
+    named = true
+    say([`the event loop has been blocked for ${seconds(stale)} in ${hang.step}`, ...linesOf(stuck)].join('\n'))
+  }
+  if (isOver) say(`killed, because the process had not ended after ${seconds(counted)}, in ${hang.step}`)
+  if (notes) write(notes, hang)
+  if (isOver) process.kill(pid, 'SIGKILL')
+}
+
+/** Node alone lets a thread look into another. */
+async function lookFromHere(): Promise<Stuck> {
+  try {
+    const { Session } = process.getBuiltinModule('node:inspector')
+    const session = new Session()
+    session.connectToMainThread()
+    const inspector: Inspector = {
+      post: (method, params = {}) =>
+        new Promise((resolve, reject) => {
+          session.post(
+            method as never,
+            params as never,
+            ((error: Error | null, result: unknown) => (error ? reject(error) : resolve(result))) as never,
+          )
+        }),
+      on: (event, listener) => session.on(event as never, (({ params }: { params: never }) => listener(params)) as never),
+    }
+    try {
+      return await lookWhere(inspector, ANSWER)
+    } finally {
+      session.disconnect()
+    }
+  } catch {
+    return { where: 'javascript', stack: [] }
+  }
+}
+
+function linesOf({ where, stack }: Stuck): string[] {
+  return where === 'native' ? ['    in native code: a blocking call, such as execSync'] : stack.map((line) => `    ${line}`)
+}
+
+function say(text: string): void {
+  try {
+    writeSync(2, `exodos: ${text}\n`)
+  } catch {
+    // A closed or full stderr: nothing depends on it.
+  }
+}
+
+function write(file: string, hang: Hang): void {
+  try {
+    writeFileSync(file, JSON.stringify(hang))
+  } catch {
+    // The supervisor says less, then.
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
