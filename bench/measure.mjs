@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { cpSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,6 +26,20 @@ const program = (name) => join(dir, `${name}.mjs`)
 export async function ask(node, name, ...args) {
   const { stdout } = await exec(node, [program(name), ...args.map(String)], { env, timeout: 60_000 })
   return JSON.parse(stdout)
+}
+
+/** The path of a copy. */
+export const copied = (name) => join(dir, name)
+
+/** Milliseconds from the start of a process to its end. `args` of Node begin with one of bench/programs. */
+export async function wallTime(command, [first, ...rest], options = {}) {
+  const args =
+    first && existsSync(program(first)) ? [program(first), ...rest] : [first, ...rest].filter((arg) => arg !== undefined)
+  const child = spawn(command, args, { env, stdio: 'ignore', ...options })
+  const began = performance.now()
+  const [code] = await once(child, 'exit')
+  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}`)
+  return performance.now() - began
 }
 
 /** CPU time of whole processes, user and system, in milliseconds a process. Bash tells milliseconds, hence several at once. */

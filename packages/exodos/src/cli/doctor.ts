@@ -94,6 +94,7 @@ async function underSupervision(): Promise<Finding[]> {
           [freeing, closed()],
         ]
       const found = await freeLoop(
+        program.pid,
         program.inspector,
         PATIENCE,
         () => child.kill('SIGUSR1'),

@@ -13,7 +13,7 @@ a Node program is freed, so that its shutdown can happen; what remains is killed
 
   --grace DURATION       for the program's own shutdown, after a signal: 500ms, 10s, 1m
                          default 10s, or EXODOS_GRACE, or longer if the program itself says so
-  --kill-after DURATION  after that, before SIGKILL; default 5s
+  --kill-after DURATION  after that, before SIGKILL; default 5s, under another exodos run 2s
   --report FILE          writes what happened, as JSON
   --help
 
@@ -26,10 +26,12 @@ Exit status: the program's own. It ends by the signal that the program ended by;
     const [command, ...args] = rest
     if (command === undefined) throw new UsageError('run: no command is given, as in: exodos run -- node app.js')
     const { grace = process.env.EXODOS_GRACE, report } = values
+    // Limits are strictly ordered: the outer one must not be there first.
+    const killAfter = values['kill-after'] ?? (process.env.EXODOS_RUN ? '2s' : '5s')
     const ended = await supervise(command, args, {
       grace: duration(grace ?? '10s', '--grace'),
       isGraceFixed: values.grace !== undefined,
-      killAfter: duration(values['kill-after'] ?? '5s', '--kill-after'),
+      killAfter: duration(killAfter, '--kill-after'),
       report,
     }).catch((error) => {
       if (!(error instanceof StartError)) throw error

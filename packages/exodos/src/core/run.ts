@@ -33,6 +33,9 @@ export interface RunEnv {
   onEnd(run: Run): void
 }
 
+/** Of the hooks that a run waits for, so many are named: this text is made at every step. */
+const MOST_NAMED = 3
+
 /** One call of one hook. */
 export class Call {
   status: CallStatus = 'running'
@@ -168,7 +171,8 @@ export class Run {
   /** What it is doing, in the words that a hang is reported in. */
   get step(): string {
     if (this.calling) return `${this.phase} hook ${describe(this.calling)}`
-    const waiting = [...this.open.keys()].slice(0, 3).map(describe)
+    const waiting: string[] = []
+    for (const call of this.open.keys()) if (waiting.push(describe(call)) === MOST_NAMED) break
     if (waiting.length === 0) return this.ended ? "leaving: listeners of 'exit', the last output" : `phase ${this.phase}`
     const more = this.open.size > waiting.length ? ` and ${this.open.size - waiting.length} more` : ''
     return `phase ${this.phase}, waiting for hook ${waiting.join(', ')}${more}`

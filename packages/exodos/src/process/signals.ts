@@ -30,7 +30,7 @@ export const SIGNALS: readonly string[] = [
 ]
 
 /** Terminals, npm and nodemon deliver one Ctrl-C several times, within 155 ms at most where it was measured. */
-const DEBOUNCE = 500
+export const DEBOUNCE = 500
 
 /** Signals: the first one begins the run, a later one forces it, a third one kills. */
 export function signals(out: WayOut): Trigger & { raise(signal: string, code: number): void } {

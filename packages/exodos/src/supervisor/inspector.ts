@@ -15,6 +15,8 @@ const ANSWER = 1000
 export type Found =
   | { readonly state: 'turning' }
   | { readonly state: 'paused' }
+  /** Another program has its port. */
+  | { readonly state: 'unknown' }
   | {
       readonly state: 'blocked'
       readonly where: Exclude<Stuck['where'], 'debugger'>
@@ -31,6 +33,7 @@ const inNativeCode: Found = { state: 'blocked', freed: false, where: 'native', s
  * is stuck, and asked whether to go on.
  */
 export async function freeLoop(
+  pid: number,
   place: InspectorPlace,
   patience: number,
   open: () => void,
@@ -41,6 +44,8 @@ export async function freeLoop(
   if (!url) return inNativeCode
   const inspector = await attach(url)
   try {
+    const isTheirs = await isInspectorOf(pid, inspector)
+    if (isTheirs !== true) return isTheirs === undefined ? inNativeCode : { state: 'unknown' }
     const found = await look(inspector, patience, mayFree)
     if (found.state === 'paused' || !opened) return found
     // Nobody else is to find it open; what it says to that doesn't matter.
@@ -50,6 +55,12 @@ export async function freeLoop(
     // Node waits with its exit for whoever is connected.
     inspector.close()
   }
+}
+
+/** A port may be another program's by now; what is stuck in native code doesn't say whose it is. */
+async function isInspectorOf(pid: number, inspector: Attached): Promise<boolean | undefined> {
+  const answer = await inspector.post('Runtime.evaluate', { expression: 'process.pid' }).catch(() => undefined)
+  return answer === undefined ? undefined : (answer as { result: { value?: unknown } }).result.value === pid
 }
 
 /** Does the program stand at a breakpoint of somebody who is debugging it? */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 
 /** A program that couldn't be started; `status` is what shells exit with for it. */
 export class StartError extends Error {
@@ -45,10 +46,10 @@ export function programEnvironment({ directory, grace, wantsReports }: Gifts): N
 
 /** Ours come first, so that what the user has set wins. */
 function nodeOptions(theirs = ''): string {
-  const register = new URL('../register.js', import.meta.url).href
-  if (theirs.includes(register)) return theirs
+  const preload = quoted(`--require=${fileURLToPath(new URL('../../bin/preload.cjs', import.meta.url))}`)
+  if (theirs.includes(preload)) return theirs
   return [
-    `--import=${register}`,
+    preload,
     // Ending what a timer or an immediate is stuck in is taken for corruption otherwise.
     '--no-force-async-hooks-checks',
     // The inspector that looks into a blocked loop needs no advertisement on stderr.
@@ -57,4 +58,9 @@ function nodeOptions(theirs = ''): string {
   ]
     .join(' ')
     .trim()
+}
+
+/** As Node reads the entries of NODE_OPTIONS. */
+function quoted(option: string): string {
+  return /[\s"\\]/.test(option) ? `"${option.replace(/["\\]/g, '\\$&')}"` : option
 }

@@ -2,11 +2,12 @@ import type { ChildProcess } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Budget } from '../core/deadline.js'
 import { clock } from '../process/clock.js'
+import { DEBOUNCE } from '../process/signals.js'
 import type { Announcement } from '../process/supervised.js'
 import type { Directory } from './directory.js'
 import { freeLoop, isPaused } from './inspector.js'
 import { leftovers } from './leftovers.js'
-import { commandOf } from './proc.js'
+import { commandOf, seen } from './proc.js'
 import { say, seconds } from './say.js'
 
 export interface Limits {
@@ -38,8 +39,8 @@ export interface Process {
 const LOOK = 50
 /** A loop whose turn takes no longer than this is never taken for blocked, however short the grace period is. */
 const LEAST_PATIENCE = 250
-/** Terminals, npm and nodemon deliver one Ctrl-C several times, within 155 ms at most where it was measured. */
-const DEBOUNCE = 500
+/** Signals that ask a program to end; the others may mean anything, and nothing is freed after them. */
+const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
 /** For a process to be gone after SIGKILL. */
 const DEATH = 2000
 
@@ -66,10 +67,12 @@ export class Shutdown {
   private held = 0
   private signals = 0
   private lastSignal = Number.NEGATIVE_INFINITY
+  private mayLook = false
   private wasToGroup = false
   private readonly asked = new Set<number>()
   private readonly looking = new Set<number>()
-  private readonly looked = new Map<number, number>()
+  /** When to look into a program again, and how long to wait after that. */
+  private readonly looks = new Map<number, { at: number; pause: number }>()
   private isKilling = false
   private isOver = false
 
@@ -89,20 +92,22 @@ export class Shutdown {
 
   /** Passes the signal on, unless the program has been sent it as well, and sees to it that something comes of it. */
   signal(signal: NodeJS.Signals, toGroup: boolean): void {
-    if (toGroup) this.wasToGroup = true
-    else for (const pid of this.hasEnded ? leftovers(this.directory.path) : [this.child.pid as number]) this.send(pid, signal)
     const now = clock.now()
     const isRepeat = now - this.lastSignal < DEBOUNCE
     this.lastSignal = now
     if (!this.isOnLadder) {
       this.begin()
       this.signals = 1
-      if (signal === 'SIGTERM') this.isOnLadder = true
+      this.isOnLadder = signal === 'SIGTERM'
+      this.mayLook = ENDING.includes(signal)
+      this.wasToGroup = toGroup
     } else if (!isRepeat) {
       this.signals++
       if (this.signals === 2) this.forcedEnd = this.spent + this.patience + this.limits.killAfter
       else this.kill()
     }
+    if (toGroup) return
+    for (const pid of this.hasEnded ? leftovers(this.directory.path) : [this.child.pid as number]) this.send(pid, signal)
   }
 
   /** What the ended program has left in its group is asked to end, unless it is leaving already. Resolves when all is gone. */
@@ -111,7 +116,7 @@ export class Shutdown {
     if (left.length === 0) return []
     const asked = left.filter((pid) => !this.asked.has(pid) && this.directory.leaving(pid) === undefined).map(named)
     if (!this.isOnLadder) this.begin()
-    this.isOnLadder = true
+    this.isOnLadder = this.mayLook = true
     for (const { pid, command } of asked) {
       say(`left behind: PID ${pid} (${command}): it is sent SIGTERM`)
       this.send(pid, 'SIGTERM')
@@ -142,7 +147,7 @@ export class Shutdown {
   private begin(): void {
     const isFirst = this.budget === undefined
     this.budget = new Budget(clock, this.limits.grace)
-    this.looked.clear()
+    this.looks.clear()
     if (isFirst) this.watch()
   }
 
@@ -159,7 +164,7 @@ export class Shutdown {
   }
 
   /** Looks into a program that should be leaving and doesn't say so. */
-  private async look({ pid, inspector }: Announcement, now: number): Promise<void> {
+  private async look({ pid, startTime, inspector }: Announcement, now: number): Promise<void> {
     const grace = this.directory.leaving(pid)
     if (grace !== undefined) {
       this.isOnLadder = true
@@ -168,8 +173,10 @@ export class Shutdown {
     }
     // What was sent the signal by somebody in between, npm for one, can't be told from what wasn't.
     const isAsked = this.wasToGroup || pid === this.child.pid || this.asked.has(pid)
-    const due = (this.looked.get(pid) ?? (isAsked ? 0 : this.limits.grace / 2 - this.patience)) + this.patience
-    if (!inspector || this.looking.has(pid) || now < due) return
+    const { at, pause } = this.looks.get(pid) ?? { at: isAsked ? this.patience : this.limits.grace / 2, pause: this.patience }
+    // Without /proc only our own child is surely what it was.
+    const isKnown = startTime !== undefined || pid === this.child.pid
+    if (!this.mayLook || !isKnown || !inspector || this.looking.has(pid) || now < at) return
     this.looking.add(pid)
     const after = Math.round(this.spent)
     const mayFree = ({ stack }: { stack: readonly string[] }) => {
@@ -177,10 +184,15 @@ export class Shutdown {
       say(`PID ${pid} (${commandOf(pid)}): the event loop is blocked ${seconds(after)} after the signal:${indented(stack)}`)
       return true
     }
-    const found = await freeLoop(inspector, this.patience, () => process.kill(pid, 'SIGUSR1'), mayFree).catch(() => undefined)
-    this.looked.set(pid, this.spent)
+    const found = await freeLoop(pid, inspector, this.patience, () => process.kill(pid, 'SIGUSR1'), mayFree).catch(
+      () => undefined,
+    )
+    const isBlocked = found?.state === 'blocked'
+    // A program that takes its time, with a loop that turns, is disturbed less and less.
+    const next = isBlocked ? this.patience : 2 * pause
+    this.looks.set(pid, { at: this.spent + next, pause: next })
     this.looking.delete(pid)
-    if (found?.state === 'blocked' && !this.isOver) this.note(pid, after, found)
+    if (isBlocked && !this.isOver) this.note(pid, after, found)
   }
 
   private note(pid: number, after: number, { where, stack, freed }: Pick<Blocked, 'where' | 'stack' | 'freed'>): void {
@@ -209,7 +221,10 @@ export class Shutdown {
       say(`PID ${process.pid} (${process.command}): killed, ${seconds(this.spent)} after the signal`)
       this.send(process.pid, 'SIGKILL')
     }
-    clock.wait(DEATH, this.giveUp)
+    clock.wait(DEATH, () => {
+      for (const pid of targets) if (isAlive(pid)) say(`PID ${pid} (${commandOf(pid)}) is still there`)
+      this.giveUp()
+    })
   }
 
   private send(pid: number, signal: NodeJS.Signals): void {
@@ -220,6 +235,12 @@ export class Shutdown {
       // It has gone.
     }
   }
+}
+
+/** A zombie isn't: it waits only for its parent to take note. */
+function isAlive(pid: number): boolean {
+  const process = seen(pid)
+  return process !== undefined && process.state !== 'Z'
 }
 
 function indented(lines: readonly string[]): string {

@@ -42,23 +42,29 @@ export interface RunReport {
 export async function supervise(command: string, args: readonly string[], options: SuperviseOptions): Promise<Ended> {
   warnAsInit()
   const directory = makeDirectory()
+  const signals: RunReport['signals'] = []
+  // A signal that comes before the program is there waits for it.
+  const early: [NodeJS.Signals, boolean][] = []
+  let pass = (...signal: [NodeJS.Signals, boolean]): void => {
+    early.push(signal)
+  }
+  const startedAt = Date.now()
+  const stopListening = listenForSignals((signal, toGroup) => {
+    signals.push({ signal, at: Date.now() - startedAt, toGroup })
+    pass(signal, toGroup)
+  })
   try {
-    const startedAt = Date.now()
     const child = await startProgram(command, args, {
       directory: directory.path,
       grace: options.isGraceFixed ? `${options.grace}ms` : undefined,
       wantsReports: options.report !== undefined,
     })
     const shutdown = new Shutdown(child, directory, options)
-    const signals: RunReport['signals'] = []
-    const stopListening = listenForSignals((signal, toGroup) => {
-      signals.push({ signal, at: Date.now() - startedAt, toGroup })
-      shutdown.signal(signal, toGroup)
-    })
+    pass = (...signal) => shutdown.signal(...signal)
+    for (const signal of early) pass(...signal)
     const ended = await Promise.race([endOf(child), shutdown.hopeless.then((): Ended => ({ code: null, signal: 'SIGKILL' }))])
     const leftBehind = await shutdown.endLeftovers()
     shutdown.stop()
-    stopListening()
     if (options.report !== undefined)
       writeReport(options.report, {
         schema: 1,
@@ -76,6 +82,7 @@ export async function supervise(command: string, args: readonly string[], option
       })
     return ended
   } finally {
+    stopListening()
     directory.remove()
   }
 }

@@ -18,6 +18,7 @@ export const WATCHING = 0
 export const STOPPED = 1
 
 const MOST_TEXT = 2000
+const encoder = new TextEncoder()
 
 export interface Memory {
   readonly buffer: SharedArrayBuffer
@@ -31,7 +32,7 @@ export function viewOf(buffer: SharedArrayBuffer = new SharedArrayBuffer(NUMBERS
 
 export function writeStep({ numbers, text }: Memory, step: string): void {
   Atomics.add(numbers, SEQUENCE, 1)
-  const { written } = new TextEncoder().encodeInto(step, text)
+  const { written } = encoder.encodeInto(step, text)
   Atomics.store(numbers, LENGTH, written)
   Atomics.add(numbers, SEQUENCE, 1)
 }
