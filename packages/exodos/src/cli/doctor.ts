@@ -127,7 +127,7 @@ function closed(): string {
 
 function leftBehind(): Finding {
   const what = 'exodos run: what a program leaves in its process group is found'
-  return [what, seen(process.pid) ? undefined : 'there is no /proc to find it in']
+  return [what, seen(process.pid) ? undefined : 'there is no /proc to find it in, or it may not be read']
 }
 
 function zombies(): Finding {

@@ -1,9 +1,10 @@
-import { builtin, listenOnce, realProcess } from './real.js'
+import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
 
 /**
  * A program under `exodos run` tells its supervisor by files in a directory that both know, because a file can be
  * written at once, whatever becomes of the event loop a moment later:
  * - `PID.json` that it is there, and whether its inspector can be opened to look into a blocked loop
+ * - `PID.seen` when a signal has reached JavaScript: its loop turns
  * - `PID.leaving` that its run has begun
  * - `PID.hang.json` what its watchdog has seen
  * - `PID.report.json` the report of its run
@@ -19,28 +20,41 @@ export interface Announcement {
   readonly pid: number
   /** Of Linux, in clock ticks since boot: tells it from a later process with the same pid. */
   readonly startTime: string | undefined
-  readonly argv: readonly string[]
   /** Where its inspector is, or will be after SIGUSR1; undefined where it can't be opened. */
   readonly inspector: { readonly port: number } | { readonly url: string } | undefined
 }
 
-let announced: Announcement | undefined
+const ANNOUNCED = Symbol.for('exodos.announced')
+const once = EventEmitter as unknown as { [ANNOUNCED]?: true }
 
-/** Says that the program is there, and keeps that true when it listens for SIGUSR1 itself. */
+/** Says once, for all copies of exodos, that the program is there, and keeps that true when it listens for SIGUSR1 itself. */
 export function announce(): void {
-  if (!isSupervised || announced) return
-  announced = { pid: realProcess.pid, startTime: startTime(), argv: realProcess.argv, inspector: prepareInspector() }
-  tell('json', JSON.stringify(announced))
+  if (!isSupervised || once[ANNOUNCED]) return
+  once[ANNOUNCED] = true
+  const announcement: Announcement = { pid: realProcess.pid, startTime: startTime(), inspector: prepareInspector() }
+  tell('json', announcement)
   listenOnce('newListener', (event: string) => {
-    if (event !== 'SIGUSR1' || !announced) return
-    announced = { ...announced, inspector: undefined }
-    tell('json', JSON.stringify(announced))
+    if (event === 'SIGUSR1') tell('json', { ...announcement, inspector: undefined })
   })
+  tellOfSignals()
+}
+
+/**
+ * A program that has seen its signal does with it what it wants, and takes its time: only one that hasn't is blocked.
+ * Node keeps `process.emit` for a signal when its first listener is added, so it is wrapped before that, for good.
+ */
+function tellOfSignals(): void {
+  const inner = realProcess.emit as (...args: unknown[]) => boolean
+  const emit = (...args: unknown[]): boolean => {
+    if (/^SIG/.test(String(args[0]))) tell('seen', Date.now())
+    return inner.apply(realProcess, args)
+  }
+  realProcess.emit = emit as typeof realProcess.emit
 }
 
 /** Says that the run has begun, and how long it may take, in milliseconds. */
 export function tellLeaving(grace: number): void {
-  tell('leaving', JSON.stringify({ grace }))
+  tell('leaving', { grace })
 }
 
 /** Where the watchdog writes what it sees. */
@@ -57,11 +71,11 @@ function fileFor(kind: string): string | undefined {
   return isSupervised ? `${directory}/${realProcess.pid}.${kind}` : undefined
 }
 
-function tell(kind: string, text: string): void {
+function tell(kind: string, content: unknown): void {
   const file = fileFor(kind)
   if (!file) return
   try {
-    builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, text)
+    builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, JSON.stringify(content))
   } catch {
     // The supervisor has gone, or files may not be written here: the program leaves as it would without one.
   }

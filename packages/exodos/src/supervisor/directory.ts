@@ -1,16 +1,20 @@
+import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { Report } from '../core/report.js'
 import type { Announcement } from '../process/supervised.js'
 import type { Hang } from '../watchdog/watchdog.js'
-import { hasInEnvironment, seen } from './proc.js'
+import { environmentOf, seen } from './proc.js'
+import { say } from './say.js'
 
 /** The directory in which the programs of one `exodos run` say how they are, see `process/supervised.ts`. */
 export interface Directory {
   readonly path: string
   /** The Node programs that are alive. */
   programs(): Announcement[]
+  /** When a signal last reached the JavaScript of a program, in milliseconds since the epoch. */
+  seen(pid: number): number | undefined
   /** The grace period, in milliseconds, of a program whose run has begun. */
   leaving(pid: number): number | undefined
   /** What watchdogs have seen. */
@@ -20,15 +24,16 @@ export interface Directory {
 }
 
 export function makeDirectory(): Directory {
-  const path = mkdtempSync(join(tmpdir(), 'exodos-run-'))
+  const path = makePath()
   const all = <T>(kind: string): T[] =>
-    readdirSync(path)
+    names(path)
       .filter((name) => /^\d+/.exec(name)?.[0] + kind === name)
       .map((name) => read<T>(join(path, name)))
       .filter((content) => content !== undefined)
   return {
     path,
     programs: () => all<Announcement>('.json').filter((program) => isThere(program, path)),
+    seen: (pid) => read<number>(join(path, `${pid}.seen`)),
     leaving: (pid) => read<{ grace: number }>(join(path, `${pid}.leaving`))?.grace,
     hangs: () => all('.hang.json'),
     reports: () => all('.report.json'),
@@ -36,15 +41,37 @@ export function makeDirectory(): Directory {
   }
 }
 
-/** Never a later process with the same pid: SIGUSR1 would end it. */
-function isThere({ pid, startTime }: Announcement, path: string): boolean {
-  const process = seen(pid)
-  return process?.startTime === startTime && process?.state !== 'Z' && (!process || hasInEnvironment(pid, cookie(path)))
+/** Without a directory the program is run all the same, and its signals, its limits and its leftovers are seen to. */
+function makePath(): string {
+  const prefix = resolve(tmpdir(), 'exodos-run-')
+  try {
+    return mkdtempSync(prefix)
+  } catch (error) {
+    say(`blocked event loops can't be freed, and there are no reports: ${(error as Error).message}`)
+    return prefix + randomUUID()
+  }
 }
 
-/** What marks the processes of one `exodos run`, in their environment. */
-export function cookie(path: string): string {
-  return `EXODOS_RUN=${path}`
+/** The marks of one `exodos run`, and of those that it runs in, in the environment of its processes. */
+export const MARKS = 'EXODOS_RUN_MARKS'
+
+export function isMarked(pid: number, path: string): boolean {
+  return environmentOf(pid, MARKS)?.split(':').includes(path) === true
+}
+
+/** Never a later process with the same pid. */
+function isThere({ pid, startTime }: Announcement, path: string): boolean {
+  const process = seen(pid)
+  return process?.startTime === startTime && process?.state !== 'Z' && (!process || isMarked(pid, path))
+}
+
+/** Empty when somebody has cleaned up the directory for temporary files. */
+function names(path: string): string[] {
+  try {
+    return readdirSync(path)
+  } catch {
+    return []
+  }
 }
 
 /** Undefined for what isn't there, or is being written at this moment. */

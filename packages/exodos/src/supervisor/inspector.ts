@@ -1,6 +1,7 @@
 import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Inspector, lookWhere, type Stuck } from '../watchdog/stuck.js'
+import { type Inspector, lookWhere } from '../watchdog/stuck.js'
+import { mend } from './mend.js'
 import { connect } from './websocket.js'
 
 /** Where a program's inspector is: at a known URL, or at a port once SIGUSR1 has opened it. */
@@ -13,69 +14,63 @@ const ANSWER = 1000
 
 /** What was found when a program was looked into. */
 export type Found =
-  | { readonly state: 'turning' }
-  | { readonly state: 'paused' }
-  /** Another program has its port. */
+  | { readonly state: 'turning' | 'paused' }
+  /** Its inspector doesn't open or answer, isn't its own, or was left in time. */
   | { readonly state: 'unknown' }
-  | {
-      readonly state: 'blocked'
-      readonly where: Exclude<Stuck['where'], 'debugger'>
-      readonly stack: readonly string[]
-      readonly freed: boolean
-    }
+  | { readonly state: 'blocked'; readonly stack: readonly string[]; readonly freed: boolean }
 
-const inNativeCode: Found = { state: 'blocked', freed: false, where: 'native', stack: [] }
+const UNKNOWN: Found = { state: 'unknown' }
 
 /**
  * Looks whether the event loop of a Node program turns, and frees it if it doesn't: says where it is stuck and ends
  * what is being executed there, so that the loop goes on with what waits, a signal among it. `patience` is how long
- * one turn may take, in milliseconds. `open` makes Node open its inspector; `mayFree` is told where it
- * is stuck, and asked whether to go on.
+ * one turn may take, in milliseconds. `open` makes Node open its inspector; `mayFree` is told where it is stuck, and
+ * asked whether to go on.
  */
 export async function freeLoop(
   pid: number,
   place: InspectorPlace,
   patience: number,
   open: () => void,
-  mayFree: (stuck: Stuck) => boolean,
+  mayFree: (stack: readonly string[]) => boolean,
 ): Promise<Found> {
-  const opened = 'port' in place
-  const url = opened ? await openAt(place.port, open) : place.url
-  if (!url) return inNativeCode
+  const url = 'port' in place ? await openAt(place.port, open) : place.url
+  if (!url) return UNKNOWN
   const inspector = await attach(url)
+  // Node waits with its exit for whoever is connected.
+  inspector.on('NodeRuntime.waitingForDisconnect', inspector.close)
+  inspector.post('NodeRuntime.notifyWhenWaitingForDisconnect', { enabled: true }).catch(() => {})
   try {
-    const isTheirs = await isInspectorOf(pid, inspector)
-    if (isTheirs !== true) return isTheirs === undefined ? inNativeCode : { state: 'unknown' }
+    if (!(await isInspectorOf(pid, inspector))) return UNKNOWN
     const found = await look(inspector, patience, mayFree)
-    if (found.state === 'paused' || !opened) return found
-    // Nobody else is to find it open; what it says to that doesn't matter.
-    await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
+    // What we have opened nobody else is to find open; what it says to that doesn't matter.
+    if ('port' in place && found.state !== 'paused')
+      await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
     return found
   } finally {
-    // Node waits with its exit for whoever is connected.
     inspector.close()
   }
 }
 
-/** A port may be another program's by now; what is stuck in native code doesn't say whose it is. */
-async function isInspectorOf(pid: number, inspector: Attached): Promise<boolean | undefined> {
+/** The port may be another program's by now. */
+async function isInspectorOf(pid: number, inspector: Attached): Promise<boolean> {
   const answer = await inspector.post('Runtime.evaluate', { expression: 'process.pid' }).catch(() => undefined)
-  return answer === undefined ? undefined : (answer as { result: { value?: unknown } }).result.value === pid
+  return (answer as { result: { value?: unknown } } | undefined)?.result.value === pid
 }
 
 /** Does the program stand at a breakpoint of somebody who is debugging it? */
-export async function isPaused(place: InspectorPlace): Promise<boolean> {
+export async function isPaused(pid: number, place: InspectorPlace): Promise<boolean> {
   const url = 'port' in place ? await urlAt(place.port) : place.url
   if (!url) return false
   const inspector = await attach(url)
   try {
-    return (await lookWhere(inspector, ANSWER)).where === 'debugger'
+    return (await isInspectorOf(pid, inspector)) && (await lookWhere(inspector, ANSWER)).where === 'debugger'
   } finally {
     inspector.close()
   }
 }
 
-async function look(inspector: Attached, patience: number, mayFree: (stuck: Stuck) => boolean): Promise<Found> {
+async function look(inspector: Attached, patience: number, mayFree: (stack: readonly string[]) => boolean): Promise<Found> {
   const turn = inspector.post(
     'Runtime.evaluate',
     { expression: 'new Promise((resolve) => setImmediate(resolve))', awaitPromise: true },
@@ -86,16 +81,20 @@ async function look(inspector: Attached, patience: number, mayFree: (stuck: Stuc
     () => false,
   )
   if (turns) return { state: 'turning' }
-  const stuck = await lookWhere(inspector, ANSWER)
-  if (stuck.where === 'debugger') return { state: 'paused' }
-  if (stuck.where === 'native') return inNativeCode
-  if (!mayFree(stuck)) return { state: 'turning' }
+  let ending: Promise<boolean> | undefined
+  const { where, stack } = await lookWhere(inspector, ANSWER, async ({ stack }, nodes) => {
+    if (!mayFree(stack)) return
+    await mend(inspector, nodes)
+    // Asked for while it is paused, it comes before anything else is executed.
+    ending = inspector.post('Runtime.terminateExecution').then(
+      () => true,
+      () => false,
+    )
+  })
+  if (where === 'debugger') return { state: 'paused' }
+  if (where === 'native') return UNKNOWN
   // Nothing else may be asked for before this is done: it would be ended in place of what is stuck.
-  const freed = await inspector.post('Runtime.terminateExecution').then(
-    () => true,
-    () => false,
-  )
-  return { state: 'blocked', freed, where: 'javascript', stack: stuck.stack }
+  return ending ? { state: 'blocked', stack, freed: await ending } : { state: 'turning' }
 }
 
 interface Attached extends Inspector {

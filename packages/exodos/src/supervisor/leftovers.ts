@@ -1,5 +1,5 @@
-import { cookie } from './directory.js'
-import { allSeen, hasInEnvironment, seen } from './proc.js'
+import { isMarked } from './directory.js'
+import { allSeen, seen } from './proc.js'
 
 /**
  * The processes that a program has left in its process group. The group is also that of whoever started us, so they are
@@ -10,5 +10,5 @@ export function leftovers(path: string): number[] {
   return allSeen()
     .filter((found) => found.group === group && found.state !== 'Z' && found.pid !== process.pid)
     .map(({ pid }) => pid)
-    .filter((pid) => hasInEnvironment(pid, cookie(path)))
+    .filter((pid) => isMarked(pid, path))
 }

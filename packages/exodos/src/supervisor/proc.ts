@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 
 /** A process as Linux shows it under /proc. */
 export interface Seen {
   readonly pid: number
-  readonly parent: number
   readonly group: number
   readonly state: string
   /** Clock ticks since boot: tells a process from a later one with the same pid. */
@@ -15,8 +15,8 @@ export function seen(pid: number): Seen | undefined {
   const text = read(`/proc/${pid}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
-  const [state = '', parent, group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { pid, parent: Number(parent), group: Number(group), state, startTime: rest[16] as string }
+  const [state = '', , group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return { pid, group: Number(group), state, startTime: rest[16] as string }
 }
 
 export function allSeen(): Seen[] {
@@ -28,9 +28,16 @@ export function allSeen(): Seen[] {
   }
 }
 
-/** Does the environment that the process was started with hold this entry, `NAME=value`? */
-export function hasInEnvironment(pid: number, entry: string): boolean {
-  return read(`/proc/${pid}/environ`)?.split('\0').includes(entry) === true
+/** Has the process a handler for the signal? Undefined where that can't be known. */
+export function catches(pid: number, signal: NodeJS.Signals): boolean | undefined {
+  const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1]
+  return caught === undefined ? undefined : ((BigInt(`0x${caught}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
+}
+
+/** An entry of the environment that the process was started with. */
+export function environmentOf(pid: number, name: string): string | undefined {
+  const entries = read(`/proc/${pid}/environ`)?.split('\0')
+  return entries?.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1)
 }
 
 export function commandOf(pid: number): string {

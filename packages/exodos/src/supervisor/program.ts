@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { MARKS } from './directory.js'
 
 /** A program that couldn't be started; `status` is what shells exit with for it. */
 export class StartError extends Error {
@@ -39,6 +40,7 @@ export function programEnvironment({ directory, grace, wantsReports }: Gifts): N
     ...process.env,
     NODE_OPTIONS: nodeOptions(process.env.NODE_OPTIONS),
     EXODOS_RUN: directory,
+    [MARKS]: [process.env[MARKS], directory].filter(Boolean).join(':'),
     EXODOS_RUN_REPORT: wantsReports ? '1' : undefined,
     ...(grace !== undefined && { EXODOS_GRACE: grace }),
   }

@@ -5,9 +5,9 @@ import { clock } from '../process/clock.js'
 import { DEBOUNCE } from '../process/signals.js'
 import type { Announcement } from '../process/supervised.js'
 import type { Directory } from './directory.js'
-import { freeLoop, isPaused } from './inspector.js'
+import { type Found, freeLoop, isPaused } from './inspector.js'
 import { leftovers } from './leftovers.js'
-import { commandOf, seen } from './proc.js'
+import { catches, commandOf, seen } from './proc.js'
 import { say, seconds } from './say.js'
 
 export interface Limits {
@@ -20,9 +20,7 @@ export interface Limits {
 }
 
 /** A blocked event loop, and what became of it. */
-export interface Blocked {
-  readonly pid: number
-  readonly command: string
+export interface Blocked extends Process {
   /** Milliseconds since the signal. */
   readonly after: number
   readonly where: 'javascript' | 'native'
@@ -39,17 +37,19 @@ export interface Process {
 const LOOK = 50
 /** A loop whose turn takes no longer than this is never taken for blocked, however short the grace period is. */
 const LEAST_PATIENCE = 250
+/** What a signal to the whole group may have been seen by the program before we have heard of it. */
+const HEARING = 1000
 /** Signals that ask a program to end; the others may mean anything, and nothing is freed after them. */
 const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
 /** For a process to be gone after SIGKILL. */
 const DEATH = 2000
 
 /**
- * The way out of a program that has been sent a signal: waits for its own shutdown, frees what is blocked, and kills
- * what is still there at the end of the ladder.
+ * The way out of a program that has been sent a signal: waits for its own shutdown, frees what is blocked, asks again
+ * when the grace period is over, and kills what is still there at the end of the ladder.
  *
- * SIGTERM begins the ladder. After another signal it begins when a program says that it leaves, or can't be freed:
- * Ctrl-C in an interpreter is no way out.
+ * SIGTERM begins the ladder. After another signal it begins when a program says that it leaves, or is stuck: Ctrl-C in
+ * an interpreter is no way out.
  */
 export class Shutdown {
   readonly blocked: Blocked[] = []
@@ -58,21 +58,26 @@ export class Shutdown {
   readonly hopeless: Promise<void>
   private readonly giveUp: () => void
   private readonly patience: number
-  private isOnLadder = false
   private grace: number
-  /** Since the first signal of this shutdown. */
+  /** Since the signal. */
   private budget: Budget | undefined
+  private signalName: NodeJS.Signals = 'SIGTERM'
+  /** In milliseconds since the epoch. */
+  private signalAt = 0
+  private wasToGroup = false
+  /** When the ladder began, and when it ends at the latest, in milliseconds since the signal. */
+  private ladder: number | undefined
   private forcedEnd = Number.POSITIVE_INFINITY
   /** Milliseconds at somebody's breakpoint. */
   private held = 0
   private signals = 0
   private lastSignal = Number.NEGATIVE_INFINITY
-  private mayLook = false
-  private wasToGroup = false
-  private readonly asked = new Set<number>()
-  private readonly looking = new Set<number>()
+  /** Who was sent a signal by us, and when, in milliseconds since the signal. */
+  private readonly asked = new Map<number, number>()
   /** When to look into a program again, and how long to wait after that. */
   private readonly looks = new Map<number, { at: number; pause: number }>()
+  private readonly looking = new Set<number>()
+  private hasAskedAll = false
   private isKilling = false
   private isOver = false
 
@@ -95,12 +100,9 @@ export class Shutdown {
     const now = clock.now()
     const isRepeat = now - this.lastSignal < DEBOUNCE
     this.lastSignal = now
-    if (!this.isOnLadder) {
-      this.begin()
-      this.signals = 1
-      this.isOnLadder = signal === 'SIGTERM'
-      this.mayLook = ENDING.includes(signal)
-      this.wasToGroup = toGroup
+    if (this.ladder === undefined) {
+      this.begin(signal, toGroup)
+      if (signal === 'SIGTERM') this.climb()
     } else if (!isRepeat) {
       this.signals++
       if (this.signals === 2) this.forcedEnd = this.spent + this.patience + this.limits.killAfter
@@ -114,10 +116,10 @@ export class Shutdown {
   async endLeftovers(): Promise<Process[]> {
     const left = leftovers(this.directory.path)
     if (left.length === 0) return []
-    const asked = left.filter((pid) => !this.asked.has(pid) && this.directory.leaving(pid) === undefined).map(named)
-    if (!this.isOnLadder) this.begin()
-    this.isOnLadder = this.mayLook = true
-    for (const { pid, command } of asked) {
+    if (this.ladder === undefined) this.begin('SIGTERM', false)
+    this.climb()
+    const unasked = left.filter((pid) => this.isUnasked(pid)).map(named)
+    for (const { pid, command } of unasked) {
       say(`left behind: PID ${pid} (${command}): it is sent SIGTERM`)
       this.send(pid, 'SIGTERM')
     }
@@ -125,7 +127,7 @@ export class Shutdown {
       while (leftovers(this.directory.path).length > 0) await sleep(LOOK)
     })()
     await Promise.race([gone, this.hopeless])
-    return asked
+    return unasked
   }
 
   stop(): void {
@@ -140,15 +142,21 @@ export class Shutdown {
     return this.child.exitCode !== null || this.child.signalCode !== null
   }
 
-  private get end(): number {
-    return Math.min(this.grace + this.limits.killAfter, this.forcedEnd) + this.held
-  }
-
-  private begin(): void {
+  private begin(signal: NodeJS.Signals, toGroup: boolean): void {
     const isFirst = this.budget === undefined
     this.budget = new Budget(clock, this.limits.grace)
+    this.signalName = signal
+    this.signalAt = Date.now() - HEARING
+    this.wasToGroup = toGroup
+    this.signals = 1
+    this.asked.clear()
     this.looks.clear()
     if (isFirst) this.watch()
+  }
+
+  /** From here on it ends, whatever happens. */
+  private climb(): void {
+    this.ladder ??= this.spent
   }
 
   private async watch(): Promise<void> {
@@ -156,59 +164,100 @@ export class Shutdown {
       await sleep(LOOK)
       const now = this.budget?.beat() ?? 0
       const programs = this.directory.programs()
-      for (const program of programs) this.look(program, now)
-      if (!this.isOnLadder || now < this.end || this.isKilling) continue
-      if (await this.isHeld(programs)) this.held += this.spent - this.end + this.patience
+      for (const program of programs) this.attend(program, now)
+      if (now >= this.patience) this.passOn(programs)
+      if (this.ladder === undefined || this.isKilling) continue
+      const graceEnd = this.ladder + this.grace + this.held
+      if (now >= graceEnd) this.askAll()
+      const end = Math.min(graceEnd + this.limits.killAfter, this.forcedEnd + this.held)
+      if (now < end) continue
+      if (await this.isHeld(programs)) this.held += this.spent - end + this.patience
       else this.kill()
     }
   }
 
-  /** Looks into a program that should be leaving and doesn't say so. */
-  private async look({ pid, startTime, inspector }: Announcement, now: number): Promise<void> {
-    const grace = this.directory.leaving(pid)
-    if (grace !== undefined) {
-      this.isOnLadder = true
-      if (!this.limits.isGraceFixed) this.grace = Math.max(this.grace, grace)
+  private attend(program: Announcement, now: number): void {
+    const grace = this.directory.leaving(program.pid)
+    if (grace === undefined) {
+      if (this.isDue(program, now)) this.look(program)
       return
     }
-    // What was sent the signal by somebody in between, npm for one, can't be told from what wasn't.
-    const isAsked = this.wasToGroup || pid === this.child.pid || this.asked.has(pid)
-    const { at, pause } = this.looks.get(pid) ?? { at: isAsked ? this.patience : this.limits.grace / 2, pause: this.patience }
-    // Without /proc only our own child is surely what it was.
-    const isKnown = startTime !== undefined || pid === this.child.pid
-    if (!this.mayLook || !isKnown || !inspector || this.looking.has(pid) || now < at) return
-    this.looking.add(pid)
-    const after = Math.round(this.spent)
-    const mayFree = ({ stack }: { stack: readonly string[] }) => {
-      if (this.isOver || this.directory.leaving(pid) !== undefined) return false
-      say(`PID ${pid} (${commandOf(pid)}): the event loop is blocked ${seconds(after)} after the signal:${indented(stack)}`)
-      return true
-    }
-    const found = await freeLoop(pid, inspector, this.patience, () => process.kill(pid, 'SIGUSR1'), mayFree).catch(
-      () => undefined,
-    )
-    const isBlocked = found?.state === 'blocked'
-    // A program that takes its time, with a loop that turns, is disturbed less and less.
-    const next = isBlocked ? this.patience : 2 * pause
-    this.looks.set(pid, { at: this.spent + next, pause: next })
-    this.looking.delete(pid)
-    if (isBlocked && !this.isOver) this.note(pid, after, found)
+    this.climb()
+    if (!this.limits.isGraceFixed) this.grace = Math.max(this.grace, grace)
   }
 
-  private note(pid: number, after: number, { where, stack, freed }: Pick<Blocked, 'where' | 'stack' | 'freed'>): void {
-    // Found stuck in native code again and again, it is told once.
-    if (where === 'native' && this.blocked.some((before) => before.pid === pid && before.where === where)) return
-    const what = where === 'native' ? 'the event loop is blocked in native code (a blocking call, such as execSync): ' : ''
-    say(`PID ${pid} (${commandOf(pid)}): ${what}${freed ? 'it was freed, and goes on' : "it can't be freed"}`)
-    this.blocked.push({ ...named(pid), after, where, stack, freed })
-    if (!freed) this.isOnLadder = true
+  /** Was it sent a signal to end that hasn't come to its JavaScript, although it has had the time? */
+  private isDue({ pid, startTime, inspector }: Announcement, now: number): boolean {
+    const askedAt = this.wasToGroup ? 0 : this.asked.get(pid)
+    if (askedAt === undefined || !ENDING.includes(this.signalName) || this.hasSeen(pid) || this.looking.has(pid)) return false
+    // Without /proc only our own child is surely what it was.
+    const isKnown = startTime !== undefined || pid === this.child.pid
+    const { at } = this.looks.get(pid) ?? { at: askedAt + this.patience }
+    return isKnown && inspector !== undefined && now >= at
+  }
+
+  private async look({ pid, inspector }: Announcement): Promise<void> {
+    this.looking.add(pid)
+    const command = commandOf(pid)
+    const after = Math.round(this.spent)
+    const open = () => {
+      // It would end what doesn't catch it: the program may have replaced itself by another.
+      if (catches(pid, 'SIGUSR1') !== false) process.kill(pid, 'SIGUSR1')
+    }
+    const mayFree = (stack: readonly string[]) => {
+      if (this.isOver || this.hasSeen(pid) || this.directory.leaving(pid) !== undefined) return false
+      say(`PID ${pid} (${command}): the event loop is blocked ${seconds(after)} after ${this.signalName}:${indented(stack)}`)
+      return true
+    }
+    const place = inspector as NonNullable<typeof inspector>
+    const found = await freeLoop(pid, place, this.patience, open, mayFree).catch((): Found => ({ state: 'unknown' }))
+    this.looking.delete(pid)
+    if (this.isOver) return
+    // A program that takes its time, or can't be looked into, is disturbed less and less.
+    const pause = found.state === 'blocked' ? this.patience : 2 * (this.looks.get(pid)?.pause ?? this.patience)
+    this.looks.set(pid, { at: this.spent + pause, pause })
+    if (found.state === 'blocked') {
+      say(`PID ${pid} (${command}): ${found.freed ? 'it was freed, and goes on' : "it can't be freed"}`)
+      this.blocked.push({ pid, command, after, where: 'javascript', stack: found.stack, freed: found.freed })
+    } else if (found.state === 'unknown' && catches(pid, this.signalName) && !this.hasSeen(pid)) {
+      this.climb()
+      if (this.blocked.some((before) => before.pid === pid && before.where === 'native')) return
+      say(`PID ${pid} (${command}): the event loop is blocked in native code, by a call such as execSync: it can't be freed`)
+      this.blocked.push({ pid, command, after, where: 'native', stack: [], freed: false })
+    }
+  }
+
+  /** A shell waits for its programs and tells them nothing: they are sent the signal that it was sent. */
+  private passOn(programs: readonly Announcement[]): void {
+    const isShell = !programs.some(({ pid }) => pid === this.child.pid)
+    if (this.wasToGroup || this.hasEnded || !isShell || !ENDING.includes(this.signalName)) return
+    for (const { pid } of programs) if (this.isUnasked(pid)) this.send(pid, this.signalName)
+  }
+
+  /** The grace period is over: what nobody seems to have asked is asked, and has the rest of the ladder. */
+  private askAll(): void {
+    if (this.hasAskedAll) return
+    this.hasAskedAll = true
+    for (const { pid, command } of leftovers(this.directory.path)
+      .filter((pid) => this.isUnasked(pid))
+      .map(named)) {
+      say(`PID ${pid} (${command}): still there after the grace period: it is sent SIGTERM`)
+      this.send(pid, 'SIGTERM')
+    }
+  }
+
+  private isUnasked(pid: number): boolean {
+    return !this.asked.has(pid) && !this.hasSeen(pid) && this.directory.leaving(pid) === undefined
+  }
+
+  private hasSeen(pid: number): boolean {
+    return (this.directory.seen(pid) ?? 0) >= this.signalAt
   }
 
   /** Never while somebody is debugging. */
   private async isHeld(programs: Announcement[]): Promise<boolean> {
-    const places = programs.map(({ inspector }) => inspector).filter((place) => place !== undefined)
-    const paused = await Promise.all(places.map((place) => isPaused(place).catch(() => false)))
-    return paused.includes(true)
+    const looks = programs.map(({ pid, inspector }) => inspector && isPaused(pid, inspector).catch(() => false))
+    return (await Promise.all(looks)).includes(true)
   }
 
   private kill(): void {
@@ -218,7 +267,7 @@ export class Shutdown {
     if (!this.hasEnded) targets.add(this.child.pid as number)
     for (const process of [...targets].map(named)) {
       this.killed.push(process)
-      say(`PID ${process.pid} (${process.command}): killed, ${seconds(this.spent)} after the signal`)
+      say(`PID ${process.pid} (${process.command}): killed, ${seconds(this.spent)} after ${this.signalName}`)
       this.send(process.pid, 'SIGKILL')
     }
     clock.wait(DEATH, () => {
@@ -228,7 +277,7 @@ export class Shutdown {
   }
 
   private send(pid: number, signal: NodeJS.Signals): void {
-    this.asked.add(pid)
+    this.asked.set(pid, this.spent)
     try {
       process.kill(pid, signal)
     } catch {

@@ -21,7 +21,7 @@ export function connect(url: string, limit: number): Promise<Connection> {
     'sec-websocket-key': randomBytes(16).toString('base64'),
   }
   return new Promise((resolve, reject) => {
-    const asking = request({ hostname, port, path: pathname, headers, timeout: limit, agent: false })
+    const asking = request({ hostname: reachable(hostname), port, path: pathname, headers, timeout: limit, agent: false })
     asking.on('error', reject)
     asking.on('response', () => asking.destroy(new Error('not an inspector')))
     asking.on('timeout', () => asking.destroy(new Error('no answer')))
@@ -45,6 +45,13 @@ export function connect(url: string, limit: number): Promise<Connection> {
     })
     asking.end()
   })
+}
+
+/** What listens on all addresses is reached at this machine's own. */
+function reachable(hostname: string): string {
+  if (hostname === '0.0.0.0') return '127.0.0.1'
+  const address = hostname.replace(/^\[|\]$/g, '')
+  return address === '::' ? '::1' : address
 }
 
 /** A text frame from a client, masked as RFC 6455 wants it. */

@@ -4,12 +4,8 @@ export interface Inspector {
   on(event: string, listener: (params: never) => void): void
 }
 
-interface Script {
-  readonly scriptId: string
-  readonly url: string
-}
-
-interface Frame {
+export interface Frame {
+  readonly callFrameId: string
   readonly functionName: string
   readonly location: { readonly scriptId: string; readonly lineNumber: number; readonly columnNumber: number }
 }
@@ -23,42 +19,58 @@ export interface Stuck {
 }
 
 const MOST_FRAMES = 8
+/** Between two microtasks there are frames of Node's alone: it is asked again so often. */
+const MOST_PAUSES = 20
 
 /**
  * Looks where a thread is stuck: asks it to pause, reads the stack and lets it go on. Gives up after `patience`
- * milliseconds, because what waits in native code doesn't pause.
+ * milliseconds, because what waits in native code doesn't pause. `whilePaused` may do something before it goes on, and is
+ * given the frames of Node itself.
  */
-export async function lookWhere(inspector: Inspector, patience: number): Promise<Stuck> {
-  let told: (frames: Frame[]) => void = () => {}
-  const paused = new Promise<Frame[]>((resolve) => {
-    told = resolve
-  })
+export async function lookWhere(
+  inspector: Inspector,
+  patience: number,
+  whilePaused: (stuck: Stuck, nodes: readonly Frame[]) => Promise<void> | void = () => {},
+): Promise<Stuck> {
   const urls = new Map<string, string>()
-  inspector.on('Debugger.scriptParsed', ({ scriptId, url }: Script) => urls.set(scriptId, url))
+  let told: (frames: Frame[]) => void = () => {}
+  const nextPause = () =>
+    new Promise<Frame[]>((resolve) => {
+      told = resolve
+    })
+  inspector.on('Debugger.scriptParsed', ({ scriptId, url }: { scriptId: string; url: string }) => urls.set(scriptId, url))
   inspector.on('Debugger.paused', ({ callFrames }: { callFrames: Frame[] }) => told(callFrames))
   const inTime = <T>(promise: Promise<T>): Promise<T | undefined> => Promise.race([promise, elapsed(patience)])
-  let where: Stuck['where'] = 'native'
-  let stack: string[] = []
+  const lines = (frames: Frame[]) => frames.map((frame) => line(frame, urls))
   try {
     // Somebody else's pause is told at once, before ours is asked for.
-    const enabled = await inTime(inspector.post('Debugger.enable').then(() => true))
-    if (enabled && (await Promise.race([paused, Promise.resolve()]))) where = 'debugger'
-    else if (enabled) {
-      inspector.post('Debugger.pause').catch(() => {})
-      const frames = await inTime(paused)
-      if (frames) {
-        where = 'javascript'
-        const all = frames.map((frame) => line(frame, urls))
-        const theirs = all.filter((text) => !text.includes('node:'))
-        stack = (theirs.length > 0 ? theirs : all).slice(0, MOST_FRAMES)
-      }
+    let paused = nextPause()
+    if (!(await inTime(inspector.post('Debugger.enable').then(() => true)))) return inNativeCode
+    if (await Promise.race([paused, undefined])) return { where: 'debugger', stack: [] }
+    inspector.post('Debugger.pause').catch(() => {})
+    let frames = await inTime(paused)
+    for (let pauses = 1; frames && pauses < MOST_PAUSES && !lines(frames).some(isTheirs); pauses++) {
+      paused = nextPause()
+      inspector.post('Debugger.stepInto').catch(() => {})
+      frames = await inTime(paused)
     }
+    if (!frames) return inNativeCode
+    const theirs = lines(frames).filter(isTheirs)
+    const stack = (theirs.length > 0 ? theirs : lines(frames)).slice(0, MOST_FRAMES)
+    await whilePaused(
+      { where: 'javascript', stack },
+      frames.filter((frame) => !isTheirs(line(frame, urls))),
+    )
+    return { where: 'javascript', stack }
   } finally {
     // Lets go on what is paused for us alone, and takes back a pause that hasn't come.
     inspector.post('Debugger.disable').catch(() => {})
   }
-  return { where, stack }
 }
+
+const inNativeCode: Stuck = { where: 'native', stack: [] }
+
+const isTheirs = (text: string): boolean => !text.includes('node:')
 
 function line({ functionName, location }: Frame, urls: Map<string, string>): string {
   const file = (urls.get(location.scriptId) ?? '').replace(/^file:\/\//, '')

@@ -12,8 +12,8 @@ import type { Hang, ThreadData } from './watchdog.js'
 const LOOK = 50
 /** What the last steps may take beyond the grace period: the hooks have had it all by then. */
 const SLACK = 1000
-/** For the inspector to answer, of which JavaScript that is stuck takes a few. */
-const ANSWER = 250
+/** For the inspector to answer: JavaScript that is stuck takes a few milliseconds, on a busy machine many. */
+const ANSWER = 1000
 
 const { buffer, pid, patience, notes } = workerData as ThreadData
 const memory = viewOf(buffer)
@@ -23,6 +23,8 @@ let counted = 0
 /** Milliseconds since the last beat. */
 let stale = 0
 let named = false
+/** Where it was stuck when it was named. */
+let found: Stuck | undefined
 let looking = false
 let last = performance.now()
 const timer = setInterval(look, LOOK)
@@ -52,7 +54,8 @@ function look(): void {
 
 async function examine(isOver: boolean): Promise<void> {
   looking = true
-  const stuck = stale > 2 * LOOK ? await lookFromHere() : undefined
+  const now = stale > 2 * LOOK ? await lookFromHere(isOver ? ANSWER / 4 : ANSWER) : undefined
+  const stuck = now && named && now.where !== 'debugger' ? found : now
   looking = false
   if (stuck?.where === 'debugger') {
     // At a breakpoint nobody is late.
@@ -64,6 +67,7 @@ async function examine(isOver: boolean): Promise<void> {
   const hang: Hang = { pid, step: readStep(memory), blocked: Math.round(stale), killed: isOver, ...stuck }
   if (stuck && !named) {
     named = true
+    found = stuck
     say([`the event loop has been blocked for ${seconds(stale)} in ${hang.step}`, ...linesOf(stuck)].join('\n'))
   }
   if (isOver) say(`killed, because the process had not ended after ${seconds(counted)}, in ${hang.step}`)
@@ -72,7 +76,7 @@ async function examine(isOver: boolean): Promise<void> {
 }
 
 /** Node alone lets a thread look into another. */
-async function lookFromHere(): Promise<Stuck> {
+async function lookFromHere(limit: number): Promise<Stuck> {
   try {
     const { Session } = process.getBuiltinModule('node:inspector')
     const session = new Session()
@@ -89,7 +93,7 @@ async function lookFromHere(): Promise<Stuck> {
       on: (event, listener) => session.on(event as never, (({ params }: { params: never }) => listener(params)) as never),
     }
     try {
-      return await lookWhere(inspector, ANSWER)
+      return await lookWhere(inspector, limit)
     } finally {
       session.disconnect()
     }
