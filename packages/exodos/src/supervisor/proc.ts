@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 /** A process as Linux shows it under /proc. */
 export interface Seen {
   readonly pid: number
+  readonly parent: number
   readonly group: number
   readonly state: string
   /** Clock ticks since boot: tells a process from a later one with the same pid. */
@@ -15,8 +16,8 @@ export function seen(pid: number): Seen | undefined {
   const text = read(`/proc/${pid}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
-  const [state = '', , group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { pid, group: Number(group), state, startTime: rest[16] as string }
+  const [state = '', parent, group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  return { pid, parent: Number(parent), group: Number(group), state, startTime: rest[16] as string }
 }
 
 export function allSeen(): Seen[] {

@@ -227,11 +227,11 @@ export class Shutdown {
     }
   }
 
-  /** A shell waits for its programs and tells them nothing: they are sent the signal that it was sent. */
+  /** A shell that is sent SIGINT waits for its program and tells it nothing, as if a terminal had sent it to both. */
   private passOn(programs: readonly Announcement[]): void {
-    const isShell = !programs.some(({ pid }) => pid === this.child.pid)
-    if (this.wasToGroup || this.hasEnded || !isShell || !ENDING.includes(this.signalName)) return
-    for (const { pid } of programs) if (this.isUnasked(pid)) this.send(pid, this.signalName)
+    if (this.signalName !== 'SIGINT' || this.wasToGroup) return
+    const isShells = (pid: number) => !programs.some((program) => program.pid === seen(pid)?.parent)
+    for (const { pid } of programs) if (this.isUnasked(pid) && isShells(pid)) this.send(pid, 'SIGINT')
   }
 
   /** The grace period is over: what nobody seems to have asked is asked, and has the rest of the ladder. */
