@@ -9,7 +9,7 @@ const BELOW = {
   process: ['core', 'watchdog'],
   faces: ['core', 'process', 'faces'],
   supervisor: ['core', 'watchdog', 'process'],
-  cli: ['core', 'supervisor'],
+  cli: ['core', 'process', 'supervisor'],
 }
 
 const src = resolve('packages/exodos/src')

@@ -4,9 +4,20 @@ import { installNodes } from './nodes.mjs'
 import { prepare } from './prepare.mjs'
 
 const wanted = process.argv.slice(2)
-const tests = ['statements', 'exits', 'exit-request', 'peers', 'bundles', 'copies'].map(
-  (name) => `packages/exodos/test/${name}.test.ts`,
-)
+const tests = [
+  'statements',
+  'exits',
+  'exit-request',
+  'peers',
+  'bundles',
+  'copies',
+  'run',
+  'run-load',
+  'run-terminal',
+  'command-line',
+  'register',
+  'stuck',
+].map((name) => `packages/exodos/test/${name}.test.ts`)
 
 prepare()
 const failed = []

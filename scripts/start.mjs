@@ -1,5 +1,8 @@
-// `npm start`: a server that leaves in every way there is, and what of it a parent process sees.
+// `npm start`: a server that leaves in every way there is, and what of it a parent process sees; then what keeps it
+// from leaving.
 import { prepare } from './prepare.mjs'
 
 prepare()
 await import('../examples/01-server/show.mjs')
+console.log()
+await import('../examples/01-server/hangs.mjs')

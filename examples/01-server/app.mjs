@@ -11,13 +11,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { ClassicLevel } from 'classic-level'
-import { waysOut } from './ways-out.mjs'
+import { hangs, waysOut } from './ways-out.mjs'
 
 /** Starts the service and returns its cleanups, none of which is called yet. */
 export async function start() {
   const [dir = mkdtempSync(join(tmpdir(), 'exodos-server-')), registry, wayName] = process.argv.slice(2)
   const at = (name) => join(dir, name)
-  const way = waysOut.find(({ name }) => name === wayName)
+  const way = [...waysOut, ...hangs].find(({ name }) => name === wayName)
   const counters = { uploads: 0 }
 
   writeFileSync(at('server.pid'), String(process.pid))
@@ -83,6 +83,7 @@ export async function start() {
       finished('closeDatabase')
     },
     removeUploads() {
+      way?.inCleanup?.()
       rmSync(at('uploads'), { recursive: true, force: true })
       finished('removeUploads')
     },

@@ -1,3 +1,5 @@
+import { writeSync } from 'node:fs'
+
 /**
  * The ways in which the server comes to its end.
  *
@@ -23,6 +25,58 @@ export const waysOut = [
   { name: '1 MiB to print', inside: printAndExit, output: 2 ** 20, exit: 0 },
 ]
 
+/**
+ * What keeps the server from leaving.
+ *
+ * - `inside`: as above; the server is sent SIGTERM when it says that it spins
+ * - `inCleanup`: what one of its cleanups does first
+ * - `signal`: what is sent to it
+ * - `asInit`: it is PID 1, as in a container: a signal that nobody listens for does nothing there
+ * - `named`: what stderr says of it, with the place as its first group
+ * - `under` and `alone`: how it ends, and with how many cleanups, under `exodos run` and with exodos alone
+ */
+export const hangs = [
+  {
+    name: 'a handler spins',
+    inside: spin,
+    signal: 'SIGTERM',
+    named: /at spin \(.*(ways-out\.mjs:\d+)/,
+    under: 'freed 6/6 SIGTERM',
+    alone: 'hung 0/6',
+  },
+  {
+    name: 'a cleanup spins',
+    inCleanup: spin,
+    signal: 'SIGTERM',
+    named: /at spin \(.*(ways-out\.mjs:\d+)/,
+    under: 'killed 4/6 SIGKILL',
+    alone: 'killed 4/6 named',
+  },
+  {
+    name: 'a cleanup hangs',
+    registry: 'hangs',
+    signal: 'SIGTERM',
+    named: /overdue .* (deregister)/,
+    under: 'ended 5/5 SIGTERM',
+    alone: 'ended 5/5 named',
+  },
+  {
+    name: "spin inside 'exit'",
+    before: spinAtExit,
+    inside: () => process.exit(0),
+    named: /at spin \(.*(ways-out\.mjs:\d+)/,
+    under: 'killed 6/6 SIGKILL',
+    alone: 'killed 6/6 named',
+  },
+  {
+    name: 'SIGTERM as PID 1',
+    asInit: true,
+    signal: 'SIGTERM',
+    under: 'ended 6/6 143',
+    alone: 'ended 6/6',
+  },
+]
+
 function throwError() {
   throw new Error('a bug in a timer')
 }
@@ -35,4 +89,13 @@ function exitOnSigterm() {
 function printAndExit() {
   process.stdout.write('.'.repeat(2 ** 20))
   process.exit(0)
+}
+
+function spin() {
+  writeSync(1, 'spins\n')
+  for (;;);
+}
+
+function spinAtExit() {
+  process.on('exit', spin)
 }

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { type Ended, node, nodeMajor, type ProgramOptions, prelude, run, runAndKill, start } from './support/program.js'
+import { canUnshare } from './support/supervise.js'
 
 /** The common program: an early hook that must run, then what the row is about, then a hook before it. */
 const around = (middle: string, leave: string) => `${prelude}
@@ -925,7 +926,3 @@ describe('output', () => {
     expect(ended.stderr).toMatch(/^exodos: the report could not be written: .*ENXIO.*\n$/)
   })
 })
-
-function canUnshare(): boolean {
-  return process.platform === 'linux' && process.getuid?.() === 0
-}

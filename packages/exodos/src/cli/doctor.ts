@@ -115,7 +115,11 @@ async function underSupervision(): Promise<Finding[]> {
       [freeing, reason(error)],
     ]
   } finally {
-    directory?.remove()
+    try {
+      directory?.remove()
+    } catch {
+      // Where files may not be written it isn't there.
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { type Duration, parseDuration } from '../core/deadline.js'
+import { defaultPolicy } from '../process/policy.js'
 import { leaveAs } from '../supervisor/leave-as.js'
 import { StartError } from '../supervisor/program.js'
 import { supervise } from '../supervisor/supervise.js'
@@ -25,12 +26,12 @@ Exit status: the program's own. It ends by the signal that the program ended by;
   async run({ values, rest }) {
     const [command, ...args] = rest
     if (command === undefined) throw new UsageError('run: no command is given, as in: exodos run -- node app.js')
-    const { grace = process.env.EXODOS_GRACE, report } = values
+    const { grace, report } = values
     // Limits are strictly ordered: the outer one must not be there first.
     const killAfter = values['kill-after'] ?? (process.env.EXODOS_RUN ? '2s' : '5s')
     const ended = await supervise(command, args, {
-      grace: duration(grace ?? '10s', '--grace'),
-      isGraceFixed: values.grace !== undefined,
+      grace: grace === undefined ? defaultPolicy().grace : duration(grace, '--grace'),
+      isGraceFixed: grace !== undefined,
       killAfter: duration(killAfter, '--kill-after'),
       report,
     }).catch((error) => {

@@ -29,13 +29,7 @@ export function readOptions(args: readonly string[], options: Command['options']
     if (!word.startsWith('-')) break
     const [, name = '', attached] = /^--?([^=]*)(?:=(.*))?$/.exec(word) ?? []
     const kind = Object.hasOwn(options, name) ? options[name] : undefined
-    if (!kind)
-      throw new UsageError(
-        `unknown option ${word}${didYouMean(
-          `--${name}`,
-          Object.keys(options).map((known) => `--${known}`),
-        )}`,
-      )
+    if (!kind) throw new UsageError(`unknown option ${word}${didYouMean(name, Object.keys(options), '--')}`)
     if (kind === 'flag' && attached !== undefined) throw new UsageError(`--${name} takes no value`)
     const value = kind === 'flag' ? '' : (attached ?? args[++next])
     if (value === undefined) throw new UsageError(`--${name} needs a value`)

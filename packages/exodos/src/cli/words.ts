@@ -1,7 +1,7 @@
-/** The word that was probably meant: at most two letters away. */
-export function didYouMean(word: string, words: readonly string[]): string {
+/** The word that was probably meant: at most two letters away, and not most of a short one. */
+export function didYouMean(word: string, words: readonly string[], prefix = ''): string {
   const [nearest] = words.map((known) => ({ known, far: distance(word, known) })).sort((a, b) => a.far - b.far)
-  return nearest && nearest.far <= 2 ? `; did you mean ${nearest.known}?` : ''
+  return nearest && nearest.far <= Math.min(2, word.length / 2) ? `; did you mean ${prefix}${nearest.known}?` : ''
 }
 
 /** How many letters to add, leave out or change, or neighbours to swap. */

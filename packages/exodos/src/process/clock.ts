@@ -43,7 +43,7 @@ export function ifLoopTurns(callback: () => void): void {
 }
 
 /** Loaded when time was faked already: fake timers carry the clock that drives them. */
-const areFaked = 'clock' in setTimeout
+export const areFaked = 'clock' in setTimeout
 
 /** A timer of Node's own that no framework replaces. It holds nothing, which a test doesn't need: its runner does. */
 function waitUnfaked(ms: number, callback: () => void): () => void {

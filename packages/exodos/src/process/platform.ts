@@ -9,7 +9,7 @@ import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
 import { builtin, isDebugging, listenOnce, realProcess } from './real.js'
 import { signals } from './signals.js'
-import { announce, reportFile } from './supervised.js'
+import { announce, tellReport, wantsReport } from './supervised.js'
 import { uncaught } from './uncaught.js'
 import { watchRuns } from './watch.js'
 
@@ -68,16 +68,16 @@ export function makePlatform(out: WayOut): Platform {
     watch: worker ? () => {} : watching.watch,
     deliver(makeReport, clean, { report: wanted }) {
       const debug = isDebugging()
-      const supervisor = worker ? undefined : reportFile()
-      if (clean && !debug && !wanted && !supervisor) return
+      const isToldSupervisor = wantsReport && !worker
+      if (clean && !debug && !wanted && !isToldSupervisor) return
       try {
         const report = makeReport()
         if (!clean || debug) writeError(summarize(report, debug))
         if (!report.exit) return
         if (typeof wanted === 'function') wanted(report)
-        const text = `${JSON.stringify(report, null, 2)}\n`
-        if (typeof wanted === 'string') writeReport(worker ? `${wanted}.${report.thread}` : wanted, text)
-        if (supervisor) writeReport(supervisor, text)
+        if (typeof wanted === 'string')
+          writeReport(worker ? `${wanted}.${report.thread}` : wanted, `${JSON.stringify(report, null, 2)}\n`)
+        if (isToldSupervisor) tellReport(report)
       } catch (error) {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }

@@ -10,8 +10,6 @@ import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
  * - `PID.report.json` the report of its run
  */
 const directory = realProcess.env.EXODOS_RUN
-/** Set when the supervisor wants reports. */
-const wantsReports = realProcess.env.EXODOS_RUN_REPORT !== undefined
 
 export const isSupervised = directory !== undefined
 
@@ -57,25 +55,44 @@ export function tellLeaving(grace: number): void {
   tell('leaving', { grace })
 }
 
+/** Says that nothing came of it: somebody has replaced the real exit. */
+export function tellStaying(): void {
+  try {
+    const file = fileFor('leaving')
+    if (file) builtin<typeof import('node:fs')>('node:fs').rmSync(file, { force: true })
+  } catch {
+    // As above.
+  }
+}
+
 /** Where the watchdog writes what it sees. */
 export function noteFile(): string | undefined {
-  return fileFor('hang.json')
+  try {
+    return fileFor('hang.json')
+  } catch {
+    return undefined
+  }
 }
 
-/** Where the report goes, beside where the program itself wants it. */
-export function reportFile(): string | undefined {
-  return wantsReports ? fileFor('report.json') : undefined
+/** Does the supervisor want the report, beside where the program itself wants it? */
+export const wantsReport = isSupervised && realProcess.env.EXODOS_RUN_REPORT !== undefined
+
+export function tellReport(report: unknown): void {
+  tell('report.json', report)
 }
 
+/** The supervisor's directory. When that has gone, somebody else may have made one of the same name. */
 function fileFor(kind: string): string | undefined {
-  return isSupervised ? `${directory}/${realProcess.pid}.${kind}` : undefined
+  if (!directory) return undefined
+  const { uid, mode } = builtin<typeof import('node:fs')>('node:fs').lstatSync(directory)
+  const isOurs = !realProcess.getuid || (uid === realProcess.getuid() && (mode & 0o77) === 0)
+  return isOurs ? `${directory}/${realProcess.pid}.${kind}` : undefined
 }
 
 function tell(kind: string, content: unknown): void {
-  const file = fileFor(kind)
-  if (!file) return
   try {
-    builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, JSON.stringify(content))
+    const file = fileFor(kind)
+    if (file) builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, JSON.stringify(content))
   } catch {
     // The supervisor has gone, or files may not be written here: the program leaves as it would without one.
   }

@@ -1,9 +1,9 @@
 import type { Run } from '../core/run.js'
 import { startWatchdog, type Watchdog } from '../watchdog/watchdog.js'
-import { atEachBeat } from './clock.js'
+import { areFaked, atEachBeat } from './clock.js'
 import type { WayOut } from './coordinator.js'
 import { builtin, realProcess } from './real.js'
-import { isSupervised, noteFile, tellLeaving } from './supervised.js'
+import { isSupervised, noteFile, tellLeaving, tellStaying } from './supervised.js'
 
 /** The handles of a thread would be given the numbers of streams that the program has closed, and libuv aborts on that. */
 function hasStreams(): boolean {
@@ -26,7 +26,8 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
   /** A run of synchronous hooks is over before a thread has begun: it is watched only where somebody asked for it. */
   function isDue(run: Run): boolean {
     const { watchdog } = out.policy
-    if (!out.host || !out.leaving || watchdog === 'never') return false
+    // Beats on faked time say nothing.
+    if (!out.host || !out.leaving || watchdog === 'never' || areFaked) return false
     return run.isWaiting || watchdog === 'always' || isSupervised
   }
 
@@ -47,6 +48,8 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
         watchdog?.stop()
         watchdog = undefined
         stopBeats()
+        if (told) tellStaying()
+        told = false
         return
       }
       if (isSupervised && out.leaving && !told) {

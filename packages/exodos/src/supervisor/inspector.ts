@@ -34,18 +34,23 @@ export async function freeLoop(
   open: () => void,
   mayFree: (stack: readonly string[]) => boolean,
 ): Promise<Found> {
-  const url = 'port' in place ? await openAt(place.port, open) : place.url
+  const before = 'port' in place ? await urlAt(place.port) : place.url
+  const url = before ?? (await openAt((place as { port: number }).port, open))
   if (!url) return UNKNOWN
   const inspector = await attach(url)
+  let isLeaving = false
   // Node waits with its exit for whoever is connected.
-  inspector.on('NodeRuntime.waitingForDisconnect', inspector.close)
+  inspector.on('NodeRuntime.waitingForDisconnect', () => {
+    isLeaving = true
+    inspector.close()
+  })
   inspector.post('NodeRuntime.notifyWhenWaitingForDisconnect', { enabled: true }).catch(() => {})
   try {
-    if (!(await isInspectorOf(pid, inspector))) return UNKNOWN
+    if (!(await isInspectorOf(pid, inspector))) return isLeaving ? { state: 'turning' } : UNKNOWN
     const found = await look(inspector, patience, mayFree)
+    if (isLeaving && found.state === 'unknown') return { state: 'turning' }
     // What we have opened nobody else is to find open; what it says to that doesn't matter.
-    if ('port' in place && found.state !== 'paused')
-      await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
+    if (!before) await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
     return found
   } finally {
     inspector.close()
@@ -139,8 +144,6 @@ async function attach(url: string): Promise<Attached> {
 /** Opens the inspector and asks for its URL; undefined if it doesn't come. */
 async function openAt(port: number, open: () => void): Promise<string | undefined> {
   const end = performance.now() + OPENING
-  const already = await urlAt(port)
-  if (already) return already
   open()
   while (performance.now() < end) {
     const url = await urlAt(port)

@@ -31,8 +31,17 @@ export function allSeen(): Seen[] {
 
 /** Has the process a handler for the signal? Undefined where that can't be known. */
 export function catches(pid: number, signal: NodeJS.Signals): boolean | undefined {
-  const caught = /^SigCgt:\s*([0-9a-f]+)/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1]
-  return caught === undefined ? undefined : ((BigInt(`0x${caught}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
+  return isInSet(pid, 'SigCgt', signal)
+}
+
+/** Was the process sent the signal, and hasn't come to it yet? */
+export function isPending(pid: number, signal: NodeJS.Signals): boolean {
+  return isInSet(pid, 'ShdPnd', signal) === true
+}
+
+function isInSet(pid: number, set: string, signal: NodeJS.Signals): boolean | undefined {
+  const bits = new RegExp(`^${set}:\\s*([0-9a-f]+)`, 'm').exec(read(`/proc/${pid}/status`) ?? '')?.[1]
+  return bits === undefined ? undefined : ((BigInt(`0x${bits}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
 }
 
 /** An entry of the environment that the process was started with. */

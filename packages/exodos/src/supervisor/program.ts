@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, type SendHandle, type Serializable, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { MARKS } from './directory.js'
@@ -21,9 +21,13 @@ export interface Gifts {
   readonly wantsReports: boolean
 }
 
-/** Starts the program in our place: our terminal, our streams, our process group. Rejects with `StartError`. */
+/** Starts the program in our place: our terminal, streams, process group and channel to the parent. Rejects with `StartError`. */
 export async function startProgram(command: string, args: readonly string[], gifts: Gifts): Promise<ChildProcess> {
-  const child = spawn(command, args, { stdio: 'inherit', env: programEnvironment(gifts) })
+  const stdio: StdioOptions = process.channel ? ['inherit', 'inherit', 'inherit', 'ipc'] : 'inherit'
+  const env = programEnvironment(gifts)
+  if (isRestricted(args)) env.NODE_OPTIONS = process.env.NODE_OPTIONS
+  const child = spawn(command, args, { stdio, env })
+  if (process.channel) joinChannels(child)
   try {
     await once(child, 'spawn')
   } catch (error) {
@@ -32,6 +36,19 @@ export async function startProgram(command: string, args: readonly string[], gif
     throw new StartError(`${command}: can't be executed (${code})`, 126)
   }
   return child
+}
+
+/** Node's permission model lets a program read only what it was told of, which our preload isn't: it runs as it would without us. */
+function isRestricted(args: readonly string[]): boolean {
+  return args.some((arg) => /^--(experimental-)?permission$/.test(arg))
+}
+
+/** Whoever has forked us talks to the program, and the program to them. */
+function joinChannels(child: ChildProcess): void {
+  child.on('message', (message, handle) => process.send?.(message, handle))
+  child.on('disconnect', () => process.connected && process.disconnect())
+  process.on('message', (message: Serializable, handle?: SendHandle) => child.send(message, handle))
+  process.on('disconnect', () => child.connected && child.disconnect())
 }
 
 /** Our own environment, and what makes Node programs ours. */

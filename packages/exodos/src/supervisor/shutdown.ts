@@ -41,6 +41,10 @@ const LEAST_PATIENCE = 250
 const HEARING = 1000
 /** Signals that ask a program to end; the others may mean anything, and nothing is freed after them. */
 const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
+/** For a debugger to say that it has paused the program, and no longer: time is up. */
+const ANSWER = 250
+/** What is left behind may be about to end by itself. */
+const LINGER = 250
 /** For a process to be gone after SIGKILL. */
 const DEATH = 2000
 
@@ -68,14 +72,16 @@ export class Shutdown {
   /** When the ladder began, and when it ends at the latest, in milliseconds since the signal. */
   private ladder: number | undefined
   private forcedEnd = Number.POSITIVE_INFINITY
-  /** Milliseconds at somebody's breakpoint. */
+  /** Milliseconds in which the program stood at somebody's breakpoint, or was stopped. */
   private held = 0
+  /** Since when it does, in milliseconds since the signal. */
+  private heldSince: number | undefined
   private signals = 0
   private lastSignal = Number.NEGATIVE_INFINITY
   /** Who was sent a signal by us, and when, in milliseconds since the signal. */
   private readonly asked = new Map<number, number>()
-  /** When to look into a program again, and how long to wait after that. */
-  private readonly looks = new Map<number, { at: number; pause: number }>()
+  /** When to look into a program again, how long was waited for that, and how long one turn of its loop may take. */
+  private readonly looks = new Map<number, { at: number; pause: number; patience: number }>()
   private readonly looking = new Set<number>()
   private hasAskedAll = false
   private isKilling = false
@@ -114,6 +120,7 @@ export class Shutdown {
 
   /** What the ended program has left in its group is asked to end, unless it is leaving already. Resolves when all is gone. */
   async endLeftovers(): Promise<Process[]> {
+    if (leftovers(this.directory.path).length > 0) await sleep(LINGER)
     const left = leftovers(this.directory.path)
     if (left.length === 0) return []
     if (this.ladder === undefined) this.begin('SIGTERM', false)
@@ -170,9 +177,19 @@ export class Shutdown {
       const graceEnd = this.ladder + this.grace + this.held
       if (now >= graceEnd) this.askAll()
       const end = Math.min(graceEnd + this.limits.killAfter, this.forcedEnd + this.held)
-      if (now < end) continue
-      if (await this.isHeld(programs)) this.held += this.spent - end + this.patience
-      else this.kill()
+      if ((this.heldSince ?? now) < end) continue
+      this.hold(await this.isHeld(programs))
+      if (this.heldSince === undefined) this.kill()
+      else await sleep(this.patience)
+    }
+  }
+
+  /** At a breakpoint, and while it is stopped, nobody is late. */
+  private hold(isHeld: boolean): void {
+    if (isHeld) this.heldSince ??= this.spent
+    else if (this.heldSince !== undefined) {
+      this.held += this.spent - this.heldSince
+      this.heldSince = undefined
     }
   }
 
@@ -187,13 +204,13 @@ export class Shutdown {
   }
 
   /** Was it sent a signal to end that hasn't come to its JavaScript, although it has had the time? */
-  private isDue({ pid, startTime, inspector }: Announcement, now: number): boolean {
+  private isDue({ pid, startTime }: Announcement, now: number): boolean {
     const askedAt = this.wasToGroup ? 0 : this.asked.get(pid)
     if (askedAt === undefined || !ENDING.includes(this.signalName) || this.hasSeen(pid) || this.looking.has(pid)) return false
     // Without /proc only our own child is surely what it was.
     const isKnown = startTime !== undefined || pid === this.child.pid
     const { at } = this.looks.get(pid) ?? { at: askedAt + this.patience }
-    return isKnown && inspector !== undefined && now >= at
+    return isKnown && now >= at
   }
 
   private async look({ pid, inspector }: Announcement): Promise<void> {
@@ -209,20 +226,24 @@ export class Shutdown {
       say(`PID ${pid} (${command}): the event loop is blocked ${seconds(after)} after ${this.signalName}:${indented(stack)}`)
       return true
     }
-    const place = inspector as NonNullable<typeof inspector>
-    const found = await freeLoop(pid, place, this.patience, open, mayFree).catch((): Found => ({ state: 'unknown' }))
+    const before = this.looks.get(pid) ?? { pause: this.patience, patience: this.patience }
+    const found = await this.find(() => inspector && freeLoop(pid, inspector, before.patience, open, mayFree))
     this.looking.delete(pid)
     if (this.isOver) return
-    // A program that takes its time, or can't be looked into, is disturbed less and less.
-    const pause = found.state === 'blocked' ? this.patience : 2 * (this.looks.get(pid)?.pause ?? this.patience)
-    this.looks.set(pid, { at: this.spent + pause, pause })
+    if (found.state === 'paused' || isStopped(pid)) this.hold(true)
+    // What was blocked may be so again at once; a program that takes its time, or can't be looked into, is disturbed less and less.
+    const isBlocked = found.state === 'blocked'
+    const pause = isBlocked ? LOOK : 2 * before.pause
+    this.looks.set(pid, { at: this.spent + pause, pause, patience: isBlocked ? 2 * LOOK : before.patience })
+    if (isStopped(pid)) return
     if (found.state === 'blocked') {
       say(`PID ${pid} (${command}): ${found.freed ? 'it was freed, and goes on' : "it can't be freed"}`)
       this.blocked.push({ pid, command, after, where: 'javascript', stack: found.stack, freed: found.freed })
     } else if (found.state === 'unknown' && catches(pid, this.signalName) && !this.hasSeen(pid)) {
       this.climb()
       if (this.blocked.some((before) => before.pid === pid && before.where === 'native')) return
-      say(`PID ${pid} (${command}): the event loop is blocked in native code, by a call such as execSync: it can't be freed`)
+      const why = inspector ? 'in native code, by a call such as execSync' : "and its inspector can't be opened"
+      say(`PID ${pid} (${command}): the event loop is blocked, ${why}: it can't be freed`)
       this.blocked.push({ pid, command, after, where: 'native', stack: [], freed: false })
     }
   }
@@ -254,10 +275,20 @@ export class Shutdown {
     return (this.directory.seen(pid) ?? 0) >= this.signalAt
   }
 
-  /** Never while somebody is debugging. */
+  /** Nothing is found where there is no inspector, and nothing that fails is ours to report. */
+  private async find(look: () => Promise<Found> | undefined): Promise<Found> {
+    try {
+      return (await look()) ?? { state: 'unknown' }
+    } catch {
+      return { state: 'unknown' }
+    }
+  }
+
+  /** Never while somebody is debugging, or has stopped it. */
   private async isHeld(programs: Announcement[]): Promise<boolean> {
+    if (isStopped(this.child.pid as number) || programs.some(({ pid }) => isStopped(pid))) return true
     const looks = programs.map(({ pid, inspector }) => inspector && isPaused(pid, inspector).catch(() => false))
-    return (await Promise.all(looks)).includes(true)
+    return Promise.race([Promise.all(looks).then((paused) => paused.includes(true)), sleep(ANSWER, false)])
   }
 
   private kill(): void {
@@ -284,6 +315,11 @@ export class Shutdown {
       // It has gone.
     }
   }
+}
+
+/** By SIGSTOP or Ctrl-Z, or by a debugger of the system. */
+function isStopped(pid: number): boolean {
+  return /^[Tt]$/.test(seen(pid)?.state ?? '')
 }
 
 /** A zombie isn't: it waits only for its parent to take note. */

@@ -1,15 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
+import { isPending } from './proc.js'
 
-/** The kernel delivers to all of a group at the same moment; this is for us to hear of it, in milliseconds. */
-const HEARING = 100
+/** For the other process to be seen dying, in milliseconds: the kernel sends to all of a group at the same moment. */
+const DYING = 200
+const LOOK = 5
 
 /**
  * Tells a signal to the whole process group (Ctrl-C in a terminal) from one to us alone: a signal doesn't say who sent
  * it, so another process of the group, which does nothing, shows whether it was hit as well.
  */
 export interface Group {
-  wasHit(signal: string): Promise<boolean>
+  wasHit(signal: NodeJS.Signals): Promise<boolean>
   stop(): void
 }
 
@@ -17,18 +21,18 @@ export interface Group {
 export function watchGroup(): Group | undefined {
   if (![0, 1, 2].some(isatty) || process.platform === 'win32') return undefined
   let canary: ChildProcess | undefined
-  let hit: Promise<string | null> = Promise.resolve(null)
+  /** Of those that were hit before. */
+  const hits = new Map<string, number>()
   let stopped = false
 
   function start(): void {
     const next = spawn('cat', { stdio: ['pipe', 'ignore', 'ignore'], env: { PATH: process.env.PATH } })
     canary = next
-    hit = new Promise((resolve) => {
-      next.once('error', () => resolve(null))
-      next.once('exit', (_, signal) => {
-        resolve(signal)
-        if (!stopped && signal) start()
-      })
+    next.once('error', () => {})
+    next.once('exit', (_, signal) => {
+      if (!signal || stopped) return
+      hits.set(signal, performance.now())
+      start()
     })
     next.unref()
   }
@@ -36,8 +40,18 @@ export function watchGroup(): Group | undefined {
   start()
   return {
     async wasHit(signal) {
-      const late = new Promise<null>((resolve) => setTimeout(resolve, HEARING, null))
-      return (await Promise.race([hit, late])) === signal
+      const began = performance.now()
+      while (performance.now() - began < DYING) {
+        if ((hits.get(signal) ?? Number.NEGATIVE_INFINITY) > began - DYING) return hits.delete(signal)
+        const pid = canary?.pid
+        // Sent, and not yet died of.
+        if (pid !== undefined && isPending(pid, signal)) {
+          await once(canary as ChildProcess, 'exit')
+          return hits.delete(signal)
+        }
+        await sleep(LOOK)
+      }
+      return false
     },
     stop() {
       stopped = true

@@ -67,16 +67,27 @@ export function frame(text: string): Buffer {
 
 /** Takes bytes as they come and hands out texts; returns false once the other side closes. */
 export function readFrames(onText: (text: string) => void): (data: Buffer) => boolean {
-  let rest = Buffer.alloc(0)
+  // A message may have megabytes, in chunks that are put together once, when all are there.
+  let chunks: Buffer[] = []
+  let length = 0
+  let wanted = 0
   let parts: Buffer[] = []
   return (data) => {
-    rest = Buffer.concat([rest, data])
+    chunks.push(data)
+    length += data.length
+    if (length < wanted) return true
+    let rest = Buffer.concat(chunks)
     for (;;) {
       const size = sizeOf(rest)
-      if (!size || rest.length < size.head + size.body) return true
+      wanted = size ? size.head + size.body : 0
+      if (!size || rest.length < wanted) {
+        chunks = [rest]
+        length = rest.length
+        return true
+      }
       const [first = 0] = rest
-      const body = rest.subarray(size.head, size.head + size.body)
-      rest = rest.subarray(size.head + size.body)
+      const body = rest.subarray(size.head, wanted)
+      rest = rest.subarray(wanted)
       const kind = first & 15
       if (kind === CLOSE) return false
       if (kind !== TEXT && kind !== CONTINUED) continue

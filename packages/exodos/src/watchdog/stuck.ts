@@ -19,8 +19,6 @@ export interface Stuck {
 }
 
 const MOST_FRAMES = 8
-/** Between two microtasks there are frames of Node's alone: it is asked again so often. */
-const MOST_PAUSES = 20
 
 /**
  * Looks where a thread is stuck: asks it to pause, reads the stack and lets it go on. Gives up after `patience`
@@ -34,25 +32,31 @@ export async function lookWhere(
 ): Promise<Stuck> {
   const urls = new Map<string, string>()
   let told: (frames: Frame[]) => void = () => {}
-  const nextPause = () =>
-    new Promise<Frame[]>((resolve) => {
-      told = resolve
-    })
+  const paused = new Promise<Frame[]>((resolve) => {
+    told = resolve
+  })
   inspector.on('Debugger.scriptParsed', ({ scriptId, url }: { scriptId: string; url: string }) => urls.set(scriptId, url))
   inspector.on('Debugger.paused', ({ callFrames }: { callFrames: Frame[] }) => told(callFrames))
-  const inTime = <T>(promise: Promise<T>): Promise<T | undefined> => Promise.race([promise, elapsed(patience)])
+  const inTime = <T>(promise: Promise<T>, limit: number) => Promise.race([promise, elapsed(limit)])
   const lines = (frames: Frame[]) => frames.map((frame) => line(frame, urls))
   try {
     // Somebody else's pause is told at once, before ours is asked for.
-    let paused = nextPause()
-    if (!(await inTime(inspector.post('Debugger.enable').then(() => true)))) return inNativeCode
+    if (
+      !(await inTime(
+        inspector.post('Debugger.enable').then(() => true),
+        patience,
+      ))
+    )
+      return inNativeCode
     if (await Promise.race([paused, undefined])) return { where: 'debugger', stack: [] }
+    // First in code of the program; what is stuck in code of Node's alone is paused there after a while.
+    await inspector.post('Debugger.setBlackboxPatterns', { patterns: ['^node:'] })
     inspector.post('Debugger.pause').catch(() => {})
-    let frames = await inTime(paused)
-    for (let pauses = 1; frames && pauses < MOST_PAUSES && !lines(frames).some(isTheirs); pauses++) {
-      paused = nextPause()
-      inspector.post('Debugger.stepInto').catch(() => {})
-      frames = await inTime(paused)
+    let frames = await inTime(paused, patience / 2)
+    if (!frames) {
+      inspector.post('Debugger.setBlackboxPatterns', { patterns: [] }).catch(() => {})
+      inspector.post('Debugger.pause').catch(() => {})
+      frames = await inTime(paused, patience / 2)
     }
     if (!frames) return inNativeCode
     const theirs = lines(frames).filter(isTheirs)
@@ -68,7 +72,7 @@ export async function lookWhere(
   }
 }
 
-const inNativeCode: Stuck = { where: 'native', stack: [] }
+export const inNativeCode: Stuck = { where: 'native', stack: [] }
 
 const isTheirs = (text: string): boolean => !text.includes('node:')
 

@@ -5,7 +5,7 @@
 import { writeFileSync, writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { BEATS, COUNTED, LIMIT, readStep, STATE, STOPPED, viewOf } from './memory.js'
-import { type Inspector, lookWhere, type Stuck } from './stuck.js'
+import { type Inspector, inNativeCode, lookWhere, type Stuck } from './stuck.js'
 import type { Hang, ThreadData } from './watchdog.js'
 
 /** Milliseconds. */
@@ -54,8 +54,8 @@ function look(): void {
 
 async function examine(isOver: boolean): Promise<void> {
   looking = true
-  const now = stale > 2 * LOOK ? await lookFromHere(isOver ? ANSWER / 4 : ANSWER) : undefined
-  const stuck = now && named && now.where !== 'debugger' ? found : now
+  const step = readStep(memory)
+  const stuck = await lookAgain(isOver)
   looking = false
   if (stuck?.where === 'debugger') {
     // At a breakpoint nobody is late.
@@ -64,20 +64,31 @@ async function examine(isOver: boolean): Promise<void> {
     return
   }
   if (Atomics.load(numbers, STATE) === STOPPED) return
-  const hang: Hang = { pid, step: readStep(memory), blocked: Math.round(stale), killed: isOver, ...stuck }
-  if (stuck && !named) {
+  const hang: Hang = { pid, step, blocked: Math.round(stale), killed: isOver, ...stuck }
+  if (stuck && (!named || found?.where !== stuck.where)) {
     named = true
     found = stuck
-    say([`the event loop has been blocked for ${seconds(stale)} in ${hang.step}`, ...linesOf(stuck)].join('\n'))
+    say([`the event loop has been blocked for ${seconds(stale)} in ${step}`, ...linesOf(stuck)].join('\n'))
   }
-  if (isOver) say(`killed, because the process had not ended after ${seconds(counted)}, in ${hang.step}`)
+  if (isOver) say(`killed, because the process had not ended after ${seconds(counted)}, in ${step}`)
   if (notes) write(notes, hang)
   if (isOver) process.kill(pid, 'SIGKILL')
 }
 
-/** Node alone lets a thread look into another. */
+/** Undefined while the loop turns. What was found in JavaScript before stays; for the rest there is less and less time. */
+async function lookAgain(isOver: boolean): Promise<Stuck | undefined> {
+  if (stale <= 2 * LOOK) return undefined
+  const stuck = await lookFromHere(isOver ? ANSWER / 2 : ANSWER)
+  if (stuck.where === 'debugger') return stuck
+  if (named && found?.where === 'javascript') return found
+  // It came back while it was asked to pause: then what was paused is something else.
+  return Atomics.load(numbers, BEATS) === beats ? stuck : inNativeCode
+}
+
+/** Node alone lets a thread look into another, and under its permission model it aborts when one tries. */
 async function lookFromHere(limit: number): Promise<Stuck> {
   try {
+    if (Reflect.has(process, 'permission')) return { where: 'javascript', stack: [] }
     const { Session } = process.getBuiltinModule('node:inspector')
     const session = new Session()
     session.connectToMainThread()
@@ -92,6 +103,9 @@ async function lookFromHere(limit: number): Promise<Stuck> {
         }),
       on: (event, listener) => session.on(event as never, (({ params }: { params: never }) => listener(params)) as never),
     }
+    // Node waits with its exit for whoever is connected.
+    inspector.on('NodeRuntime.waitingForDisconnect', () => session.disconnect())
+    inspector.post('NodeRuntime.notifyWhenWaitingForDisconnect', { enabled: true }).catch(() => {})
     try {
       return await lookWhere(inspector, limit)
     } finally {
