@@ -19,6 +19,7 @@ export interface Stuck {
 }
 
 const MOST_FRAMES = 8
+const MOST_STEPS = 10
 
 /**
  * Looks where a thread is stuck: asks it to pause, reads the stack and lets it go on. Gives up after `patience`
@@ -32,31 +33,28 @@ export async function lookWhere(
 ): Promise<Stuck> {
   const urls = new Map<string, string>()
   let told: (frames: Frame[]) => void = () => {}
-  const paused = new Promise<Frame[]>((resolve) => {
-    told = resolve
-  })
+  const nextPause = () =>
+    new Promise<Frame[]>((resolve) => {
+      told = resolve
+    })
   inspector.on('Debugger.scriptParsed', ({ scriptId, url }: { scriptId: string; url: string }) => urls.set(scriptId, url))
   inspector.on('Debugger.paused', ({ callFrames }: { callFrames: Frame[] }) => told(callFrames))
-  const inTime = <T>(promise: Promise<T>, limit: number) => Promise.race([promise, elapsed(limit)])
+  const inTime = <T>(promise: Promise<T>) => Promise.race([promise, elapsed(patience)])
   const lines = (frames: Frame[]) => frames.map((frame) => line(frame, urls))
   try {
     // Somebody else's pause is told at once, before ours is asked for.
-    if (
-      !(await inTime(
-        inspector.post('Debugger.enable').then(() => true),
-        patience,
-      ))
-    )
-      return inNativeCode
+    let paused = nextPause()
+    const isEnabled = await inTime(inspector.post('Debugger.enable').then(() => true))
+    if (!isEnabled) return inNativeCode
     if (await Promise.race([paused, undefined])) return { where: 'debugger', stack: [] }
-    // First in code of the program; what is stuck in code of Node's alone is paused there after a while.
-    await inspector.post('Debugger.setBlackboxPatterns', { patterns: ['^node:'] })
     inspector.post('Debugger.pause').catch(() => {})
-    let frames = await inTime(paused, patience / 2)
-    if (!frames) {
-      inspector.post('Debugger.setBlackboxPatterns', { patterns: [] }).catch(() => {})
-      inspector.post('Debugger.pause').catch(() => {})
-      frames = await inTime(paused, patience / 2)
+    let frames = await inTime(paused)
+    // Between two microtasks there is nothing of the program: it is let go on until there is.
+    await inspector.post('Debugger.setBlackboxPatterns', { patterns: ['^node:'] }).catch(() => {})
+    for (let steps = 0; frames && steps < MOST_STEPS && !lines(frames).some(isTheirs); steps++) {
+      paused = nextPause()
+      inspector.post('Debugger.stepInto').catch(() => {})
+      frames = (await inTime(paused)) ?? frames
     }
     if (!frames) return inNativeCode
     const theirs = lines(frames).filter(isTheirs)
