@@ -43,8 +43,28 @@ export function listenForSignals(onSignal: (signal: NodeJS.Signals, toGroup: boo
       // This platform doesn't know the signal.
     }
   }
+  const stopWatching = watchShell(() => onSignal('SIGTERM', false))
   return () => {
+    stopWatching()
     group?.stop()
     for (const signal of PASSED) process.off(signal, listener)
   }
+}
+
+/** Milliseconds. */
+const LOOK = 250
+
+/**
+ * npm runs scripts, and npx commands, through a shell, and signals that. Many shells die of it without a word to us: so
+ * the end of that shell stands for SIGTERM.
+ */
+function watchShell(onEnd: () => void): () => void {
+  if (process.env.npm_command === undefined) return () => {}
+  const shell = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === shell) return
+    clearInterval(timer)
+    onEnd()
+  }, LOOK)
+  return () => clearInterval(timer)
 }
