@@ -44,13 +44,16 @@ const limits = ['--grace=2s', '--kill-after=1s']
 const timeout = 8000
 const env = { PATH: path, SHELL: '/bin/sh', npm_config_update_notifier: 'false', NODE_NO_WARNINGS: '1' }
 
+const scripts = { app: 'node program.mjs', supervised: 'exodos run -- node program.mjs; true' }
+
 /** A package around the program, for npm and npx. */
 function makePackage(file: string): void {
   const dir = dirname(file)
   mkdirSync(join(dir, 'node_modules/.bin'), { recursive: true })
   symlinkSync(fileURLToPath(new URL('..', import.meta.url)), join(dir, 'node_modules/exodos'))
+  symlinkSync('../exodos/bin/exodos.js', join(dir, 'node_modules/.bin/exodos'))
   writeFileSync(join(dir, 'node_modules/.bin/the-app'), '#!/bin/sh\nexec node program.mjs\n', { mode: 0o755 })
-  writeFileSync(join(dir, 'package.json'), JSON.stringify({ name: 'app', scripts: { app: 'node program.mjs' } }))
+  writeFileSync(join(dir, 'package.json'), JSON.stringify({ name: 'app', scripts }))
 }
 
 /** What the program has written down: how often it was started, what it was sent, how often its hook ran. */
@@ -168,3 +171,22 @@ function inTerminal(command: string[]): string[] {
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
+
+test.each([
+  { name: 'npm run', command: ['npm', 'run', '--silent', 'supervised'] },
+  { name: 'npx', command: ['npx', '--no-install', 'exodos', 'run', '--', 'node', 'program.mjs'] },
+])('below $name, whose shell a SIGTERM may end: its end stands for the signal', async ({ command }) => {
+  const program = start(source, {
+    env,
+    timeout,
+    command: (file) => {
+      makePackage(file)
+      return command
+    },
+  })
+  await program.until('ready')
+  program.kill('SIGTERM')
+  await program.ended
+  expect(logOf(program)).toMatchObject({ sent: ['SIGTERM'], hooks: 1 })
+  await expect.poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
+})

@@ -1,3 +1,4 @@
+import { commandOf, seen } from './proc.js'
 import { watchGroup } from './terminal.js'
 
 /**
@@ -59,8 +60,9 @@ const LOOK = 250
  * the end of that shell stands for SIGTERM.
  */
 function watchShell(onEnd: () => void): () => void {
-  if (process.env.npm_command === undefined) return () => {}
   const shell = process.ppid
+  const npm = seen(shell)?.parent
+  if (npm === undefined || !/^npm\b/.test(commandOf(npm)) || !/^\S*sh -c /.test(commandOf(shell))) return () => {}
   const timer = setInterval(() => {
     if (process.ppid === shell) return
     clearInterval(timer)
