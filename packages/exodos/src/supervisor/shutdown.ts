@@ -43,6 +43,8 @@ const HEARING = 1000
 const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
 /** For a debugger to say that it has paused the program, and no longer: time is up. */
 const ANSWER = 250
+/** Between two looks whether it goes on. */
+const HELD = 1000
 /** What is left behind may be about to end by itself. */
 const LINGER = 250
 /** For a process to be gone after SIGKILL. */
@@ -178,9 +180,10 @@ export class Shutdown {
       if (now >= graceEnd) this.askAll()
       const end = Math.min(graceEnd + this.limits.killAfter, this.forcedEnd + this.held)
       if ((this.heldSince ?? now) < end) continue
+      const wasHeld = this.heldSince !== undefined
       this.hold(await this.isHeld(programs))
-      if (this.heldSince === undefined) this.kill()
-      else await sleep(this.patience)
+      if (this.heldSince !== undefined) await sleep(HELD)
+      else if (!wasHeld) this.kill()
     }
   }
 
@@ -284,10 +287,14 @@ export class Shutdown {
     }
   }
 
-  /** Never while somebody is debugging, or has stopped it. */
+  /** Never while somebody is debugging, or has stopped it. A program that is leaving says so itself. */
   private async isHeld(programs: Announcement[]): Promise<boolean> {
     if (isStopped(this.child.pid as number) || programs.some(({ pid }) => isStopped(pid))) return true
-    const looks = programs.map(({ pid, inspector }) => inspector && isPaused(pid, inspector).catch(() => false))
+    if (this.directory.hangs().some(({ pid, where }) => where === 'debugger' && programs.some((program) => program.pid === pid)))
+      return true
+    const looks = programs
+      .filter(({ pid }) => this.directory.leaving(pid) === undefined)
+      .map(({ pid, inspector }) => inspector && isPaused(pid, inspector).catch(() => false))
     return Promise.race([Promise.all(looks).then((paused) => paused.includes(true)), sleep(ANSWER, false)])
   }
 

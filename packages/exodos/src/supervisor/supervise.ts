@@ -75,7 +75,7 @@ export async function supervise(command: string, args: readonly string[], option
         signals,
         exit: ended.signal ? { signal: ended.signal } : { code: ended.code ?? 0 },
         blocked: shutdown.blocked,
-        hangs: directory.hangs(),
+        hangs: directory.hangs().filter(({ where }) => where !== 'debugger'),
         leftBehind,
         killed: shutdown.killed,
         reports: directory.reports(),

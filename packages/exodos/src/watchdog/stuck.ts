@@ -19,7 +19,7 @@ export interface Stuck {
 }
 
 const MOST_FRAMES = 8
-const MOST_STEPS = 10
+const MOST_STEPS = 200
 
 /**
  * Looks where a thread is stuck: asks it to pause, reads the stack and lets it go on. Gives up after `patience`
@@ -54,7 +54,9 @@ export async function lookWhere(
     for (let steps = 0; frames && steps < MOST_STEPS && !lines(frames).some(isTheirs); steps++) {
       paused = nextPause()
       inspector.post('Debugger.stepInto').catch(() => {})
-      frames = (await inTime(paused)) ?? frames
+      const next = await inTime(paused)
+      if (!next) break
+      frames = next
     }
     if (!frames) return inNativeCode
     const theirs = lines(frames).filter(isTheirs)

@@ -2,7 +2,7 @@
  * The watchdog's own thread: it looks at the beats of the event loop, says on stderr where that is stuck, and kills
  * the process at the end of the ladder. It becomes a source string when exodos is built, so it lives without files.
  */
-import { writeFileSync, writeSync } from 'node:fs'
+import { rmSync, writeFileSync, writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import { BEATS, COUNTED, LIMIT, readStep, STATE, STOPPED, viewOf } from './memory.js'
 import { type Inspector, inNativeCode, lookWhere, type Stuck } from './stuck.js'
@@ -26,6 +26,8 @@ let named = false
 /** Where it was stuck when it was named. */
 let found: Stuck | undefined
 let looking = false
+/** It stands at somebody's breakpoint, until the loop turns again: nobody is late then, and nobody looks once more. */
+let held = false
 let last = performance.now()
 const timer = setInterval(look, LOOK)
 
@@ -38,17 +40,19 @@ function look(): void {
   // A look that comes late means that the process was stopped: that time doesn't count.
   const delta = Math.min(now - last, 2 * LOOK)
   last = now
-  counted += delta
+  if (!held) counted += delta
   Atomics.store(numbers, COUNTED, counted)
   const beat = Atomics.load(numbers, BEATS)
   if (beat !== beats) {
+    if (held && notes) erase(notes)
+    held = false
     if (named) say(`the event loop turns again after ${seconds(stale)}`)
     named = false
     stale = 0
     beats = beat
-  } else stale += delta
+  } else if (!held) stale += delta
   const isOver = counted > Atomics.load(numbers, LIMIT) + SLACK
-  if (looking) return
+  if (looking || held) return
   if (isOver || (stale >= patience && !named)) examine(isOver)
 }
 
@@ -58,9 +62,10 @@ async function examine(isOver: boolean): Promise<void> {
   const stuck = await lookAgain(isOver)
   looking = false
   if (stuck?.where === 'debugger') {
-    // At a breakpoint nobody is late.
     counted -= stale
     stale = 0
+    held = true
+    if (notes) write(notes, { pid, step, blocked: 0, killed: false, ...stuck })
     return
   }
   if (Atomics.load(numbers, STATE) === STOPPED) return
@@ -133,6 +138,14 @@ function write(file: string, hang: Hang): void {
     writeFileSync(file, JSON.stringify(hang))
   } catch {
     // The supervisor says less, then.
+  }
+}
+
+function erase(file: string): void {
+  try {
+    rmSync(file, { force: true })
+  } catch {
+    // As above.
   }
 }
 
