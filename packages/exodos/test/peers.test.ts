@@ -90,7 +90,7 @@ const program = (use: string, order: 'ours first' | 'theirs first', as: keyof ty
   const ours = `
     const { onExit } = await import('${face[as]}')
     onExit(
-      async () => { await sleep(50); appendFileSync('ours.txt', 'done'); say('ours') },
+      async () => { await sleep(200); appendFileSync('ours.txt', 'done'); say('ours') },
       { name: 'ours', sync: () => say('ours, cut') })`
   return `
     import { appendFileSync, writeSync } from 'node:fs'

@@ -159,7 +159,8 @@ describe('the watchdog', () => {
 })
 
 test('a program at a breakpoint in a hook, alone or under exodos run: not killed, and after that it leaves as ever', async () => {
-  const source = `${inHook("debugger; say('resumed')").replace(/^setTimeout.*/m, 'hold()')}
+  // Node 20 crashes now and then when a debugger disconnects in the moment of the exit: this one is given time to.
+  const source = `${inHook("debugger; say('resumed'); await sleep(300)").replace(/^setTimeout.*/m, 'hold()')}
     import { url } from 'node:inspector'
     import { writeFileSync } from 'node:fs'
     writeFileSync('url', url())
