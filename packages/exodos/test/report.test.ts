@@ -46,7 +46,7 @@ test('a clean exit says nothing on stderr, and EXODOS_DEBUG=1 says everything', 
   expect((await run(source)).stderr).toBe('')
   const { stderr } = await run(source, { env: { EXODOS_DEBUG: '1' } })
   expect(stderr).toMatch(
-    /^exodos: natural: 1 hooks in \d+ ms, 0 not ok\n {2}ok \d+ ms {2}release the hook — registered at .*program\.mjs:\d+:\d+\n$/,
+    /^exodos: natural: 1 hook in \d+ ms, 0 not ok\n {2}ok \d+ ms {2}release the hook — registered at .*program\.mjs:\d+:\d+\n$/,
   )
 })
 

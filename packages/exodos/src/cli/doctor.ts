@@ -6,7 +6,7 @@ import { type Directory, makeDirectory } from '../supervisor/directory.js'
 import { freeLoop } from '../supervisor/inspector.js'
 import { seen } from '../supervisor/proc.js'
 import { programEnvironment } from '../supervisor/program.js'
-import type { Command } from './usage.js'
+import { type Command, UsageError } from './usage.js'
 
 /** What is to hold, and why it doesn't; undefined where it does. */
 type Finding = readonly [what: string, why: string | undefined]
@@ -22,13 +22,14 @@ export const doctor: Command = {
 Tries out what of exodos holds on this machine and runtime, and says why what doesn't. The Node that runs it, its
 options, NODE_OPTIONS and the container decide, so run it as the program will be run:
 
-  node --permission node_modules/exodos/dist/cli/main.js doctor
+  node --permission node_modules/exodos/bin/exodos.js doctor      (Node 20: --experimental-permission)
 
   --help
 
 Exit status: 0 when all holds, 1 when something doesn't.`,
   options: {},
-  async run() {
+  async run({ rest }) {
+    if (rest.length > 0) throw new UsageError(`doctor: takes no arguments, got ${rest.join(' ')}`)
     const findings = [runtime(), platform(), await thread(), stacks(), ...(await underSupervision()), leftBehind(), zombies()]
     for (const [what, why] of findings) console.log(why === undefined ? `yes  ${what}` : `NO   ${what}\n     ${why}`)
     if (findings.some(([, why]) => why !== undefined)) process.exitCode = 1

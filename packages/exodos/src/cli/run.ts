@@ -1,4 +1,4 @@
-import { type Duration, parseDuration } from '../core/deadline.js'
+import { parseDuration } from '../core/deadline.js'
 import { defaultPolicy } from '../process/policy.js'
 import { leaveAs } from '../supervisor/leave-as.js'
 import { StartError } from '../supervisor/program.js'
@@ -43,11 +43,11 @@ Exit status: the program's own. It ends by the signal that the program ended by;
   },
 }
 
+/** With its unit: other commands mean seconds by a bare number, our API milliseconds. */
 function duration(text: string, option: string): number {
-  const value: Duration = /^\d+$/.test(text) ? Number(text) : text
   try {
-    return parseDuration(value, option)
-  } catch (error) {
-    throw new UsageError((error as Error).message)
+    return parseDuration(text, option)
+  } catch {
+    throw new UsageError(`run: ${option}: expected a number with its unit, such as 500ms, 10s, 1m, got ${text}`)
   }
 }

@@ -32,7 +32,7 @@ export function readOptions(args: readonly string[], options: Command['options']
     if (!kind) throw new UsageError(`unknown option ${word}${didYouMean(name, Object.keys(options), '--')}`)
     if (kind === 'flag' && attached !== undefined) throw new UsageError(`--${name} takes no value`)
     const value = kind === 'flag' ? '' : (attached ?? args[++next])
-    if (value === undefined) throw new UsageError(`--${name} needs a value`)
+    if (value === undefined || value === '--') throw new UsageError(`--${name} needs a value`)
     values[name] = value
   }
   return { values, rest: args.slice(next) }

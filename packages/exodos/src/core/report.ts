@@ -160,7 +160,7 @@ export function summarize(report: Report, all: boolean): string {
     rows.push(`  error${hook ? `  from ${hook}` : ''}${stackOf(error)}`)
   for (const warning of report.warnings.slice(0, MOST_ROWS)) rows.push(`  warning  ${warning}`)
   const forced = report.forced ? ', forced' : ''
-  const head = `exodos: ${why}: ${report.hooks.length} hooks in ${seconds(report.duration)}${forced}, ${bad.length + report.errors.length} not ok`
+  const head = `exodos: ${why}: ${report.hooks.length} ${report.hooks.length === 1 ? 'hook' : 'hooks'} in ${seconds(report.duration)}${forced}, ${bad.length + report.errors.length} not ok`
   return `${[head, ...rows].join('\n')}\n`
 }
 

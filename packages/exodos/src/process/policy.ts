@@ -19,7 +19,7 @@ export interface Options {
   /**
    * A thread that says where a blocked event loop is stuck, and kills the process a second after the grace period.
    * `'auto'` (default) starts it when a run turns asynchronous, under `exodos run` before the first hook; `'always'`
-   * before the first hook, for some 10 ms an exit; `'never'` saves its 10 to 18 MiB.
+   * before the first hook, for some 10 to 20 ms an exit; `'never'` saves its 10 to 18 MiB.
    */
   watchdog?: 'auto' | 'always' | 'never'
   /** Shows an error that nobody handled; `false` shows none. Default: Node's own text on stderr. */

@@ -1,3 +1,4 @@
+import { placeOf } from '../core/hook.js'
 import type { Run } from '../core/run.js'
 import { startWatchdog, type Watchdog } from '../watchdog/watchdog.js'
 import { areFaked, atEachBeat } from './clock.js'
@@ -36,6 +37,7 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
     watchdog = startWatchdog(builtin('node:worker_threads'), {
       pid: realProcess.pid,
       patience: run.budget.reserve,
+      ours: placeOf(new Error())?.replace(/(:\d+){2}$/, ''),
       notes: noteFile(),
     })
     if (watchdog) stopBeats = atEachBeat(watchdog.beat)

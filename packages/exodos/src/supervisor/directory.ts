@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -37,18 +36,42 @@ export function makeDirectory(): Directory {
     leaving: (pid) => read<{ grace: number }>(join(path, `${pid}.leaving`))?.grace,
     hangs: () => all('.hang.json'),
     reports: () => all('.report.json'),
-    remove: () => rmSync(path, { recursive: true, force: true }),
+    remove() {
+      rmSync(path, { recursive: true, force: true })
+      removeAbandoned()
+    },
   }
 }
 
 /** Without a directory the program is run all the same, and its signals, its limits and its leftovers are seen to. */
 function makePath(): string {
-  const prefix = resolve(tmpdir(), 'exodos-run-')
+  const prefix = resolve(tmpdir(), `exodos-run-${process.pid}-`)
   try {
     return mkdtempSync(prefix)
   } catch (error) {
     say(`blocked event loops can't be freed, and there are no reports: ${(error as Error).message}`)
-    return prefix + randomUUID()
+    return `${prefix}${Date.now()}`
+  }
+}
+
+/** What supervisors have left behind that were killed themselves. Only our own can be removed, and a pid that is in use is none of them. */
+function removeAbandoned(): void {
+  for (const name of names(tmpdir())) {
+    const pid = /^exodos-run-(\d+)-\w+$/.exec(name)?.[1]
+    if (pid === undefined || isInUse(Number(pid))) continue
+    try {
+      rmSync(join(tmpdir(), name), { recursive: true, force: true })
+    } catch {
+      // Somebody else's.
+    }
+  }
+}
+
+function isInUse(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
 }
 

@@ -1,5 +1,5 @@
-import { get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { builtin } from '../process/real.js'
 import { type Inspector, lookWhere } from '../watchdog/stuck.js'
 import { mend } from './mend.js'
 import { connect } from './websocket.js'
@@ -155,20 +155,23 @@ async function openAt(port: number, open: () => void): Promise<string | undefine
 
 function urlAt(port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const asking = get({ host: '127.0.0.1', port, path: '/json/list', timeout: OPENING, agent: false }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8')
-      answer.on('data', (part) => {
-        text += part
-      })
-      answer.on('end', () => {
-        try {
-          resolve(JSON.parse(text)[0].webSocketDebuggerUrl)
-        } catch {
-          resolve(undefined)
-        }
-      })
-    })
+    const asking = builtin<typeof import('node:http')>('node:http').get(
+      { host: '127.0.0.1', port, path: '/json/list', timeout: OPENING, agent: false },
+      (answer) => {
+        let text = ''
+        answer.setEncoding('utf8')
+        answer.on('data', (part) => {
+          text += part
+        })
+        answer.on('end', () => {
+          try {
+            resolve(JSON.parse(text)[0].webSocketDebuggerUrl)
+          } catch {
+            resolve(undefined)
+          }
+        })
+      },
+    )
     asking.on('error', () => resolve(undefined))
     asking.on('timeout', () => asking.destroy())
   })

@@ -1,5 +1,8 @@
-import { randomBytes } from 'node:crypto'
-import { request } from 'node:http'
+import { builtin } from '../process/real.js'
+
+// Loaded when a loop is blocked: together they would be a third of the start of `exodos run`.
+const http = () => builtin<typeof import('node:http')>('node:http')
+const randomBytes = (size: number) => builtin<typeof import('node:crypto')>('node:crypto').randomBytes(size)
 
 /** A connection to Node's inspector. WebSocket by hand, as much as it needs: Node 20 has none, and we have no dependencies. */
 export interface Connection {
@@ -21,7 +24,7 @@ export function connect(url: string, limit: number): Promise<Connection> {
     'sec-websocket-key': randomBytes(16).toString('base64'),
   }
   return new Promise((resolve, reject) => {
-    const asking = request({ hostname: reachable(hostname), port, path: pathname, headers, timeout: limit, agent: false })
+    const asking = http().request({ hostname: reachable(hostname), port, path: pathname, headers, timeout: limit, agent: false })
     asking.on('error', reject)
     asking.on('response', () => asking.destroy(new Error('not an inspector')))
     asking.on('timeout', () => asking.destroy(new Error('no answer')))

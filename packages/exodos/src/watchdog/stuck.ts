@@ -24,12 +24,13 @@ const MOST_STEPS = 200
 /**
  * Looks where a thread is stuck: asks it to pause, reads the stack and lets it go on. Gives up after `patience`
  * milliseconds, because what waits in native code doesn't pause. `whilePaused` may do something before it goes on, and is
- * given the frames of Node itself.
+ * given the frames of Node itself. Frames of the file `ours` are left out, as Node's are.
  */
 export async function lookWhere(
   inspector: Inspector,
   patience: number,
   whilePaused: (stuck: Stuck, nodes: readonly Frame[]) => Promise<void> | void = () => {},
+  ours?: string,
 ): Promise<Stuck> {
   const urls = new Map<string, string>()
   let told: (frames: Frame[]) => void = () => {}
@@ -59,7 +60,7 @@ export async function lookWhere(
       frames = next
     }
     if (!frames) return inNativeCode
-    const theirs = lines(frames).filter(isTheirs)
+    const theirs = lines(frames).filter((text) => isTheirs(text) && !(ours && text.includes(ours)))
     const stack = (theirs.length > 0 ? theirs : lines(frames)).slice(0, MOST_FRAMES)
     await whilePaused(
       { where: 'javascript', stack },

@@ -15,7 +15,7 @@ const SLACK = 1000
 /** For the inspector to answer: JavaScript that is stuck takes a few milliseconds, on a busy machine many. */
 const ANSWER = 1000
 
-const { buffer, pid, patience, notes } = workerData as ThreadData
+const { buffer, pid, patience, ours, notes } = workerData as ThreadData
 const memory = viewOf(buffer)
 const { numbers } = memory
 let beats = 0
@@ -112,7 +112,7 @@ async function lookFromHere(limit: number): Promise<Stuck> {
     inspector.on('NodeRuntime.waitingForDisconnect', () => session.disconnect())
     inspector.post('NodeRuntime.notifyWhenWaitingForDisconnect', { enabled: true }).catch(() => {})
     try {
-      return await lookWhere(inspector, limit)
+      return await lookWhere(inspector, limit, undefined, ours)
     } finally {
       session.disconnect()
     }

@@ -8,6 +8,8 @@ export interface ThreadData {
   readonly pid: number
   /** After so many milliseconds without a beat the loop is said to be blocked. */
   readonly patience: number
+  /** The file that exodos itself is in: its frames say nothing about a hang. */
+  readonly ours: string | undefined
   /** A file for the supervisor. */
   readonly notes: string | undefined
 }
