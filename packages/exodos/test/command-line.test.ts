@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type Ended, node, nodeMajor, run } from './support/program.js'
@@ -30,26 +30,33 @@ describe('help', () => {
   })
 })
 
+test('--version', async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
+  for (const option of ['--version', '-v']) expect(await exodos(option)).toMatchObject({ code: 0, stdout: `${version}\n` })
+})
+
 describe('what is wrong ends with 125 and says what was meant', () => {
   test.each([
     [['rnu', '--', 'true'], /^exodos: unknown command rnu; did you mean run\?\n/],
     [['docter'], /^exodos: unknown command docter; did you mean doctor\?\n/],
-    [['node', 'app.js'], /^exodos: unknown command node\n\nUsage: exodos COMMAND/],
+    [['node', 'app.js'], /^exodos: unknown command node\n\nexodos --help/],
     [['constructor'], /^exodos: unknown command constructor\n/],
-    [['run', '--garce', '5s', '--', 'true'], /^exodos: unknown option --garce; did you mean --grace\?\n$/],
-    [['run', '--kill-afer=5s', 'true'], /^exodos: unknown option --kill-afer=5s; did you mean --kill-after\?\n$/],
-    [['run', '-x', 'true'], /^exodos: unknown option -x\n$/],
-    [['run', '--toString', 'true'], /^exodos: unknown option --toString\n$/],
-    [['doctor', '--grace=1s'], /^exodos: unknown option --grace=1s\n$/],
-    [['run', '--help=1', 'true'], /^exodos: --help takes no value\n$/],
-    [['run', '--grace'], /^exodos: --grace needs a value\n$/],
+    [['run', '--garce', '5s', '--', 'true'], /^exodos: unknown option --garce; did you mean --grace\?\n\n/],
+    [['run', '--kill-afer=5s', 'true'], /^exodos: unknown option --kill-afer=5s; did you mean --kill-after\?\n\n/],
+    [['run', '-x', 'true'], /^exodos: unknown option -x\n\n/],
+    [['run', '--toString', 'true'], /^exodos: unknown option --toString\n\n/],
+    [['doctor', '--grace=1s'], /^exodos: unknown option --grace=1s\n\n/],
+    [['run', '--help=1', 'true'], /^exodos: --help takes no value\n\n/],
+    [['run', '--grace'], /^exodos: --grace needs a value\n\n/],
+    [['run', '--report', '--', 'true'], /^exodos: --report needs a value\n\n/],
+    [['doctor', 'now'], /^exodos: doctor: takes no arguments, got now\n\n/],
     [['run'], /^exodos: run: no command is given/],
     [['run', '--'], /^exodos: run: no command is given/],
     [['run', '--grace', '5s', '--'], /^exodos: run: no command is given/],
-    ...['', 'soon', '5 parsecs', '-1s', 'NaN', 'Infinity', '1e99s'].flatMap((text) =>
+    ...['', '3', 'soon', '5 parsecs', '-1s', 'NaN', 'Infinity', '1e99s'].flatMap((text) =>
       ['--grace', '--kill-after'].map((option) => [
         ['run', `${option}=${text}`, '--', 'true'],
-        new RegExp(`^exodos: ${option}: expected .*\\n$`),
+        new RegExp(`^exodos: run: ${option}: expected .*\\n\\n`),
       ]),
     ),
   ] as [string[], RegExp][])('%j', async (args, message) => {

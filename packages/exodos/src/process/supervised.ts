@@ -4,7 +4,7 @@ import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
  * A program under `exodos run` tells its supervisor by files in a directory that both know, because a file can be
  * written at once, whatever becomes of the event loop a moment later:
  * - `PID.json` that it is there, and whether its inspector can be opened to look into a blocked loop
- * - `PID.seen` when a signal has reached JavaScript: its loop turns
+ * - `PID.seen` which signal has reached JavaScript, and when: its loop turned
  * - `PID.leaving` that its run has begun
  * - `PID.hang.json` what its watchdog has seen
  * - `PID.report.json` the report of its run
@@ -44,7 +44,7 @@ export function announce(): void {
 function tellOfSignals(): void {
   const inner = realProcess.emit as (...args: unknown[]) => boolean
   const emit = (...args: unknown[]): boolean => {
-    if (/^SIG/.test(String(args[0]))) tell('seen', Date.now())
+    if (/^SIG/.test(String(args[0]))) tell('seen', { signal: args[0], at: Date.now() })
     return inner.apply(realProcess, args)
   }
   realProcess.emit = emit as typeof realProcess.emit

@@ -12,8 +12,8 @@ export interface Directory {
   readonly path: string
   /** The Node programs that are alive. */
   programs(): Announcement[]
-  /** When a signal last reached the JavaScript of a program, in milliseconds since the epoch. */
-  seen(pid: number): number | undefined
+  /** The signal that last reached the JavaScript of a program, and when, in milliseconds since the epoch. */
+  seen(pid: number): { signal: string; at: number } | undefined
   /** The grace period, in milliseconds, of a program whose run has begun. */
   leaving(pid: number): number | undefined
   /** What watchdogs have seen. */
@@ -32,7 +32,7 @@ export function makeDirectory(): Directory {
   return {
     path,
     programs: () => all<Announcement>('.json').filter((program) => isThere(program, path)),
-    seen: (pid) => read<number>(join(path, `${pid}.seen`)),
+    seen: (pid) => read(join(path, `${pid}.seen`)),
     leaving: (pid) => read<{ grace: number }>(join(path, `${pid}.leaving`))?.grace,
     hangs: () => all('.hang.json'),
     reports: () => all('.report.json'),

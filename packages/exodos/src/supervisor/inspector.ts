@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { builtin } from '../process/real.js'
-import { type Inspector, lookWhere } from '../watchdog/stuck.js'
+import { type Inspector, isPausedByOthers, lookWhere } from '../watchdog/stuck.js'
 import { mend } from './mend.js'
 import { connect } from './websocket.js'
 
@@ -69,7 +69,7 @@ export async function isPaused(pid: number, place: InspectorPlace): Promise<bool
   if (!url) return false
   const inspector = await attach(url)
   try {
-    return (await isInspectorOf(pid, inspector)) && (await lookWhere(inspector, ANSWER)).where === 'debugger'
+    return (await isInspectorOf(pid, inspector)) && (await isPausedByOthers(inspector))
   } finally {
     inspector.close()
   }

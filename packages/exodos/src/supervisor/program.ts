@@ -43,11 +43,14 @@ function isRestricted(args: readonly string[]): boolean {
   return args.some((arg) => /^--(experimental-)?permission$/.test(arg))
 }
 
+/** The channel may close at any moment, and who listens is not our business. */
+const ignore = () => {}
+
 /** Whoever has forked us talks to the program, and the program to them. */
 function joinChannels(child: ChildProcess): void {
-  child.on('message', (message, handle) => process.send?.(message, handle))
+  child.on('message', (message, handle) => process.send?.(message, handle, undefined, ignore))
   child.on('disconnect', () => process.connected && process.disconnect())
-  process.on('message', (message: Serializable, handle?: SendHandle) => child.send(message, handle))
+  process.on('message', (message: Serializable, handle?: SendHandle) => child.send(message, handle, ignore))
   process.on('disconnect', () => child.connected && child.disconnect())
 }
 

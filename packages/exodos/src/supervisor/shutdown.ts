@@ -155,7 +155,7 @@ export class Shutdown {
     const isFirst = this.budget === undefined
     this.budget = new Budget(clock, this.limits.grace)
     this.signalName = signal
-    this.signalAt = Date.now() - HEARING
+    this.signalAt = Date.now() - (toGroup ? HEARING : 0)
     this.wasToGroup = toGroup
     this.signals = 1
     this.asked.clear()
@@ -179,8 +179,8 @@ export class Shutdown {
       const graceEnd = this.ladder + this.grace + this.held
       if (now >= graceEnd) this.askAll()
       const end = Math.min(graceEnd + this.limits.killAfter, this.forcedEnd + this.held)
-      if ((this.heldSince ?? now) < end) continue
       const wasHeld = this.heldSince !== undefined
+      if (!wasHeld && now < end) continue
       this.hold(await this.isHeld(programs))
       if (this.heldSince !== undefined) await sleep(HELD)
       else if (!wasHeld) this.kill()
@@ -218,12 +218,11 @@ export class Shutdown {
 
   private async look({ pid, inspector }: Announcement): Promise<void> {
     this.looking.add(pid)
+    // The program has replaced itself by another, which SIGUSR1 would end: it stays on this list.
+    if (inspector && 'port' in inspector && catches(pid, 'SIGUSR1') === false) return
     const command = commandOf(pid)
     const after = Math.round(this.spent)
-    const open = () => {
-      // It would end what doesn't catch it: the program may have replaced itself by another.
-      if (catches(pid, 'SIGUSR1') !== false) process.kill(pid, 'SIGUSR1')
-    }
+    const open = () => void process.kill(pid, 'SIGUSR1')
     const mayFree = (stack: readonly string[]) => {
       if (this.isOver || this.hasSeen(pid) || this.directory.leaving(pid) !== undefined) return false
       say(`PID ${pid} (${command}): the event loop is blocked ${seconds(after)} after ${this.signalName}:${indented(stack)}`)
@@ -275,7 +274,8 @@ export class Shutdown {
   }
 
   private hasSeen(pid: number): boolean {
-    return (this.directory.seen(pid) ?? 0) >= this.signalAt
+    const seen = this.directory.seen(pid)
+    return seen !== undefined && seen.at >= this.signalAt && ENDING.includes(seen.signal)
   }
 
   /** Nothing is found where there is no inspector, and nothing that fails is ours to report. */

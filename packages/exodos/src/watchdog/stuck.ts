@@ -50,16 +50,16 @@ export async function lookWhere(
     if (await Promise.race([paused, undefined])) return { where: 'debugger', stack: [] }
     inspector.post('Debugger.pause').catch(() => {})
     let frames = await inTime(paused)
+    if (!frames) return inNativeCode
     // Between two microtasks there is nothing of the program: it is let go on until there is.
     await inspector.post('Debugger.setBlackboxPatterns', { patterns: ['^node:'] }).catch(() => {})
-    for (let steps = 0; frames && steps < MOST_STEPS && !lines(frames).some(isTheirs); steps++) {
+    for (let steps = 0; steps < MOST_STEPS && !lines(frames).some(isTheirs); steps++) {
       paused = nextPause()
       inspector.post('Debugger.stepInto').catch(() => {})
       const next = await inTime(paused)
       if (!next) break
       frames = next
     }
-    if (!frames) return inNativeCode
     const theirs = lines(frames).filter((text) => isTheirs(text) && !(ours && text.includes(ours)))
     const stack = (theirs.length > 0 ? theirs : lines(frames)).slice(0, MOST_FRAMES)
     await whilePaused(
@@ -74,6 +74,17 @@ export async function lookWhere(
 }
 
 export const inNativeCode: Stuck = { where: 'native', stack: [] }
+
+/** Has somebody else paused the thread? It isn't paused for that. */
+export async function isPausedByOthers(inspector: Inspector): Promise<boolean> {
+  let isPaused = false
+  inspector.on('Debugger.paused', () => {
+    isPaused = true
+  })
+  await inspector.post('Debugger.enable')
+  await inspector.post('Debugger.disable')
+  return isPaused
+}
 
 const isTheirs = (text: string): boolean => !text.includes('node:')
 
