@@ -17,6 +17,7 @@ const tests = [
   'command-line',
   'register',
   'stuck',
+  'rescue',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 
 prepare()

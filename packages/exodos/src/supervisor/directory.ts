@@ -36,42 +36,18 @@ export function makeDirectory(): Directory {
     leaving: (pid) => read<{ grace: number }>(join(path, `${pid}.leaving`))?.grace,
     hangs: () => all('.hang.json'),
     reports: () => all('.report.json'),
-    remove() {
-      rmSync(path, { recursive: true, force: true })
-      removeAbandoned()
-    },
+    remove: () => rmSync(path, { recursive: true, force: true }),
   }
 }
 
 /** Without a directory the program is run all the same, and its signals, its limits and its leftovers are seen to. */
 function makePath(): string {
-  const prefix = resolve(tmpdir(), `exodos-run-${process.pid}-`)
+  const prefix = resolve(tmpdir(), 'exodos-run-')
   try {
     return mkdtempSync(prefix)
   } catch (error) {
     say(`blocked event loops can't be freed, and there are no reports: ${(error as Error).message}`)
-    return `${prefix}${Date.now()}`
-  }
-}
-
-/** What supervisors have left behind that were killed themselves. Only our own can be removed, and a pid that is in use is none of them. */
-function removeAbandoned(): void {
-  for (const name of names(tmpdir())) {
-    const pid = /^exodos-run-(\d+)-\w+$/.exec(name)?.[1]
-    if (pid === undefined || isInUse(Number(pid))) continue
-    try {
-      rmSync(join(tmpdir(), name), { recursive: true, force: true })
-    } catch {
-      // Somebody else's.
-    }
-  }
-}
-
-function isInUse(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+    return `${prefix}${process.pid}-${Date.now()}`
   }
 }
 

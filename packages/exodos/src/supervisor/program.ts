@@ -40,7 +40,7 @@ export async function startProgram(command: string, args: readonly string[], gif
 
 /** Node's permission model lets a program read only what it was told of, which our preload isn't: it runs as it would without us. */
 function isRestricted(args: readonly string[]): boolean {
-  return args.some((arg) => /^--(experimental-)?permission$/.test(arg))
+  return [...args, process.env.NODE_OPTIONS ?? ''].some((text) => /(^|\s)--(experimental-)?permission(\s|$)/.test(text))
 }
 
 /** The channel may close at any moment, and who listens is not our business. */

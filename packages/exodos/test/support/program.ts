@@ -42,6 +42,8 @@ export interface Program {
   child: ChildProcess
   /** The program's own empty directory; gone after the test. */
   dir: string
+  /** What is on stdout so far. */
+  printed(): string
   /** Resolves once stdout holds the text. */
   until(text: string): Promise<void>
   /** Sends a signal, or a message over the IPC channel. */
@@ -116,6 +118,7 @@ export function start(source: string, options: ProgramOptions = {}): Program {
     child,
     dir,
     ended,
+    printed: () => stdout,
     kill: (signal) => void child.kill(signal),
     until: (text) =>
       new Promise((resolve, reject) => {
