@@ -646,7 +646,9 @@ const table: Row[] = [
       configure({ grace: '60s' })`,
     code: 0,
     lines: ['30000'],
-    stderr: '',
+    // To write the report of 30,000 hooks takes a starved machine more than a second, of which the watchdog tells.
+    stderr:
+      /^$|^exodos: the event loop has been blocked for .* in leaving: .*\n( {4}at .*\n)+(exodos: the event loop turns again after .*\n)?$/,
     also: ({ ms }) => expect(ms).toBeLessThan(10_000),
   },
   {
