@@ -54,6 +54,18 @@ function makePackage(file: string): void {
   writeFileSync(join(dir, 'package.json'), JSON.stringify({ name: 'app', scripts }))
 }
 
+/** Its stdin is a pipe: what is typed, in a terminal. */
+const startInPackage = (command: string[]): Program =>
+  start(source, {
+    env,
+    timeout,
+    stdio: ['pipe', 'pipe', 'pipe'],
+    command: (file) => {
+      makePackage(file)
+      return command
+    },
+  })
+
 /** What the program has written down: how often it was started, what it was sent, how often its hook ran. */
 function logOf({ dir }: Program) {
   const lines = readFileSync(join(dir, 'log'), 'utf8').trim().split('\n')
@@ -70,14 +82,7 @@ describe.each(signals)(
   '%s by kill to `exodos run`, without a terminal: hooks run once, all is gone, with in between',
   (signal) => {
     test.each(rows)('$name', async (row) => {
-      const program = start(source, {
-        env,
-        timeout,
-        command: (file) => {
-          makePackage(file)
-          return exodosRun(limits, ...row.command)
-        },
-      })
+      const program = startInPackage(exodosRun(limits, ...row.command))
       await program.until('ready')
       program.kill(signal)
       const ended = await program.ended
@@ -98,15 +103,7 @@ describe('in a terminal: the program is sent each signal once, its hooks run onc
   ]
   describe.each(ways)('%s, with in between', (way, signal, act) => {
     test.each(rows)('$name', async (row) => {
-      const program = start(source, {
-        env,
-        timeout,
-        stdio: ['pipe', 'pipe', 'pipe'],
-        command: (file) => {
-          makePackage(file)
-          return inTerminal(exodosRun(limits, ...row.command))
-        },
-      })
+      const program = startInPackage(inTerminal(exodosRun(limits, ...row.command)))
       await program.until('ready')
       const supervisor = Number(readFileSync(join(program.dir, 'supervisor'), 'utf8'))
       act(program, supervisor)
@@ -143,17 +140,9 @@ describe('in a terminal: the program is sent each signal once, its hooks run onc
   })
 
   test("the shell of a terminal that is closed dies with it, and all of its jobs' group is sent SIGHUP: once", async () => {
-    const program = start(source, {
-      env,
-      timeout,
-      stdio: ['pipe', 'pipe', 'pipe'],
-      command: (file) => {
-        makePackage(file)
-        const [shell = '', options = '', command = '', log = ''] = inTerminal(exodosRun(limits, 'node', 'program.mjs'))
-        // A shell that stays, and is the leader of the session in place of the supervisor.
-        return [shell, options, `sh -c ${quoted(command)}; true`, log]
-      },
-    })
+    const [shell = '', options = '', command = '', log = ''] = inTerminal(exodosRun(limits, 'node', 'program.mjs'))
+    // A shell that stays, and is the leader of the session in place of the supervisor.
+    const program = startInPackage([shell, options, `sh -c ${quoted(command)}; true`, log])
     await program.until('ready')
     const supervisor = Number(readFileSync(join(program.dir, 'supervisor'), 'utf8'))
     program.child.kill('SIGKILL')
@@ -176,14 +165,7 @@ test.each([
   { name: 'npm run', command: ['npm', 'run', '--silent', 'supervised'] },
   { name: 'npx', command: ['npx', '--no-install', 'exodos', 'run', '--', 'node', 'program.mjs'] },
 ])('below $name, whose shell a SIGTERM may end: its end stands for the signal', async ({ command }) => {
-  const program = start(source, {
-    env,
-    timeout,
-    command: (file) => {
-      makePackage(file)
-      return command
-    },
-  })
+  const program = startInPackage(command)
   await program.until('ready')
   program.kill('SIGTERM')
   await program.ended

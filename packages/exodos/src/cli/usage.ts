@@ -9,7 +9,7 @@ export interface Command {
   readonly summary: string
   readonly help: string
   readonly options: Readonly<Record<string, 'value' | 'flag'>>
-  /** Resolves with how the process is to end; undefined for 0. */
+  /** Ends the process itself, or sets its exit code. */
   run(given: Given): Promise<void> | void
 }
 
