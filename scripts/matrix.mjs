@@ -1,5 +1,8 @@
 // Runs the black-box tests with programs on each Node version: `npm run test:matrix [-- 22 24]`.
 import { execFileSync, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { installNodes } from './nodes.mjs'
 import { prepare } from './prepare.mjs'
 
@@ -20,17 +23,34 @@ const tests = [
   'rescue',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 
+/** The failures of a run in its JSON report: named once more at the end, where whoever reads a cut log finds them. */
+const failuresIn = (report) => {
+  try {
+    const { testResults } = JSON.parse(readFileSync(report, 'utf8'))
+    return testResults
+      .flatMap(({ message, assertionResults }) => [{ status: message && 'failed', fullName: message }, ...assertionResults])
+      .filter(({ status }) => status === 'failed')
+      .map(({ fullName, failureMessages = [] }) => `${fullName}\n${failureMessages.join('\n')}`)
+  } catch (error) {
+    return [`no report of the tests: ${error.message}`]
+  }
+}
+
 prepare()
+const dir = mkdtempSync(join(tmpdir(), 'exodos-matrix-'))
 const failed = []
 for (const [major, binary] of installNodes(wanted.length > 0 ? wanted : undefined)) {
   console.log(`\nNode ${execFileSync(binary, ['--version'], { encoding: 'utf8' }).trim()}`)
-  const { status } = spawnSync('npx', ['vitest', 'run', '--reporter=dot', ...tests], {
-    stdio: 'inherit',
-    env: { ...process.env, EXODOS_TEST_NODE: binary, EXODOS_TEST_NODE_MAJOR: major },
-  })
-  if (status !== 0) failed.push(major)
+  const report = join(dir, `${major}.json`)
+  const { status } = spawnSync(
+    'npx',
+    ['vitest', 'run', '--reporter=dot', '--reporter=json', `--outputFile.json=${report}`, ...tests],
+    { stdio: 'inherit', env: { ...process.env, EXODOS_TEST_NODE: binary, EXODOS_TEST_NODE_MAJOR: major } },
+  )
+  if (status !== 0) failed.push(...failuresIn(report).map((failure) => `Node ${major}: ${failure}`))
 }
+rmSync(dir, { recursive: true, force: true })
 if (failed.length > 0) {
-  console.error(`\nfailed on Node ${failed.join(', ')}`)
+  console.error(`\n${failed.length} failed\n${failed.join('\n')}`)
   process.exit(1)
 }

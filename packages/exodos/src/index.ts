@@ -3,23 +3,29 @@
  *
  * @packageDocumentation
  */
+import type { CloseOptions } from './core/closer.js'
 import { invalid } from './core/errors.js'
+import type { Plan } from './core/explain.js'
+import { type FinalizeOptions, type Finalizer, runFinalizers as runAll } from './core/finalizer.js'
 import { type HookFunction, type HookOptions, placeOf, type Registration } from './core/hook.js'
 import type { Report } from './core/report.js'
-import type { TrackOptions } from './core/work.js'
+import type { Scope, ScopeOptions } from './core/scope.js'
+import type { Track } from './core/work.js'
 import { captureSite } from './process/context.js'
-import { makeFace } from './process/face.js'
+import { makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
 import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
 
+export type { CloseOptions } from './core/closer.js'
 export type { Duration } from './core/deadline.js'
 export { ExodosError, type ExodosErrorCode, ExodosTypeError } from './core/errors.js'
-export type { HookContext, HookFunction, HookOptions, Phase, Reason, ReasonKind, Registration } from './core/hook.js'
+export type { Plan, PlannedStep } from './core/explain.js'
+export type { FinalizeOptions, Finalizer, FinalizerInfo } from './core/finalizer.js'
+export type { After, HookContext, HookFunction, HookOptions, Phase, Reason, ReasonKind, Registration } from './core/hook.js'
 export type { Report, ReportedError, ReportedHook, ReportedReason } from './core/report.js'
-export type { TrackOptions } from './core/work.js'
+export type { MemberOptions, Scope, ScopeOptions } from './core/scope.js'
+export type { Track, TrackOptions, TrackStats } from './core/work.js'
 export type { Options } from './process/policy.js'
-
-const face = makeFace(false)
 
 /**
  * Registers a function to be called once on the way out, newest first.
@@ -33,15 +39,79 @@ const face = makeFace(false)
  *
  * The counterpart of `atexit.register` (Python docs, "atexit — Exit handlers").
  */
-export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = face.onExit
+export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = /* @__PURE__ */ makeOnExit(false)
 
 /**
- * Makes `drain` wait for work in progress. Returns a promise of the same outcome.
+ * Closes a resource on the way out, where `onExit` would call a function, and returns the resource.
  *
- * At exit, `onExit: 'finish'` (default) waits within the grace period, `'abandon'` doesn't. A promise can't be waited
- * for in an 'exit' event or `process.reallyExit`.
+ * How it is closed is found by looking, in this order: `options.close`; what Node's streams, servers and WebSockets of
+ * any library need; the methods `[Symbol.asyncDispose]`, `[Symbol.dispose]`, `$disconnect`, `close`, `quit`, `end`,
+ * `disconnect`, `destroy`, `terminate`, `stop`, `shutdown`. A promise is waited for; a method whose first parameter is
+ * named as callbacks are (`cb`, `callback`, `done`, …) is given one. docs/closing-popular-clients.md has a table.
+ *
+ * A resource that is closed early by that same method is taken off. One that is registered twice is closed once.
+ *
+ * Works on the exit paths of `onExit`; in an 'exit' event and `process.reallyExit` only what has `[Symbol.dispose]`, or
+ * a method that isn't asynchronous, is closed. Throws `ERR_EXODOS_INVALID_ARG` for what can't be closed, as `onExit`
+ * for bad options. Throws `ERR_EXODOS_CLOSED` when the process is leaving and the resource's phase has begun: the
+ * resource is closed at once, and whoever is starting up had better stop. Hooks of the run may still acquire.
  */
-export const track: <T>(work: PromiseLike<T>, options?: TrackOptions) => Promise<T> = face.track
+export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* @__PURE__ */ makeCloseOnExit(false)
+
+/**
+ * Makes a scope: a stack of resources and functions that are closed together, newest first, when the scope is disposed,
+ * or on the way out if it is still open then. The counterpart of Python's `contextlib.AsyncExitStack`, with the verbs of
+ * TC39's `AsyncDisposableStack`.
+ *
+ * Works on the exit paths of `onExit`. Throws `ERR_EXODOS_INVALID_ARG` for bad options, `ERR_EXODOS_CYCLE`,
+ * `ERR_EXODOS_CLOSED` once the hooks have run and the process is leaving.
+ */
+export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScopes(false)
+
+/**
+ * Calls a function once: when `target` has been collected, when it is called by hand, or on the way out. For what can't
+ * be closed by its user. The garbage collector may take its time: what must be given back soon belongs into a scope.
+ *
+ * The callback must not refer to the target, neither by `args` (refused) nor by its closure (not seen): the target
+ * would never be collected. It is called without arguments but `args`, in no particular async context; an error on
+ * collection is an uncaught one.
+ *
+ * Works on the exit paths of `onExit`, synchronous callbacks in 'exit', too. The counterpart of Python's
+ * `weakref.finalize` and `multiprocessing.util.Finalize`. Throws `ERR_EXODOS_INVALID_ARG` for bad input and for what
+ * could never be called.
+ */
+export const finalize: <T extends object, A extends readonly unknown[] = [], R = unknown>(
+  target: T | null | undefined,
+  callback: (...args: A) => R,
+  options?: FinalizeOptions<A>,
+) => Finalizer<T, A, R> = /* @__PURE__ */ makeFinalizers(false)
+
+/**
+ * Calls all finalizers of this process or thread now that are for an exit, too, in the order of an exit. With
+ * `minPriority` those of lower priority stay for later (Python's `multiprocessing.util._run_finalizers`). An error in
+ * one never stops the next; rejects with it at the end, with several as TC39's `SuppressedError`, all in its `errors`.
+ */
+export function runFinalizers(options?: { minPriority?: number }): Promise<void> {
+  return runAll(() => coordinator().records(), options)
+}
+
+/**
+ * Says what will be closed, in which order and why: as data, as text, and as a flowchart in Mermaid's language.
+ * `EXODOS_DEBUG=order` prints it when the process leaves.
+ */
+export function explain(): Plan {
+  return coordinator().explain()
+}
+
+/**
+ * Makes `drain` wait for work in progress. Returns a promise of the same outcome. `track.stats()` tells how much there is.
+ *
+ * At exit, `onExit: 'finish'` (default) waits within the grace period, `'abandon'` doesn't; `onAbandon` hands over what
+ * isn't waited for (any longer). Drain is over when it is closed and empty: work that is tracked while drain waits, is
+ * waited for, too. A promise can't be waited for in an 'exit' event or `process.reallyExit`: there a synchronous
+ * `onAbandon` is called.
+ */
+export const track: Track = /* @__PURE__ */ makeTracker(false)
 
 /** Aborted when leaving begins: pass it to `fetch`, timers and streams that need not be finished. An explicit run doesn't abort it. */
 export const exiting: AbortSignal = coordinator().state.exiting.signal

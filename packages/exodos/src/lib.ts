@@ -7,21 +7,38 @@
  *
  * @packageDocumentation
  */
+import type { CloseOptions } from './core/closer.js'
+import type { FinalizeOptions, Finalizer } from './core/finalizer.js'
 import type { HookFunction, HookOptions, Registration } from './core/hook.js'
-import type { TrackOptions } from './core/work.js'
-import { makeFace } from './process/face.js'
+import type { Scope, ScopeOptions } from './core/scope.js'
+import type { Track } from './core/work.js'
+import { makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
 import { coordinator } from './process/shared.js'
 
-export type { HookContext, HookFunction, HookOptions, Phase, Registration } from './core/hook.js'
-export type { TrackOptions } from './core/work.js'
-
-const face = makeFace(true)
+export type { CloseOptions } from './core/closer.js'
+export type { FinalizeOptions, Finalizer, FinalizerInfo } from './core/finalizer.js'
+export type { After, HookContext, HookFunction, HookOptions, Phase, Registration } from './core/hook.js'
+export type { MemberOptions, Scope, ScopeOptions } from './core/scope.js'
+export type { Track, TrackOptions, TrackStats } from './core/work.js'
 
 /** As `onExit` of `exodos`, for a library. */
-export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = face.onExit
+export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = /* @__PURE__ */ makeOnExit(true)
+
+/** As `closeOnExit` of `exodos`, for a library. */
+export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* @__PURE__ */ makeCloseOnExit(true)
+
+/** As `scope` of `exodos`, for a library. */
+export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScopes(true)
+
+/** As `finalize` of `exodos`, for a library. */
+export const finalize: <T extends object, A extends readonly unknown[] = [], R = unknown>(
+  target: T | null | undefined,
+  callback: (...args: A) => R,
+  options?: FinalizeOptions<A>,
+) => Finalizer<T, A, R> = /* @__PURE__ */ makeFinalizers(true)
 
 /** As `track` of `exodos`, for a library. */
-export const track: <T>(work: PromiseLike<T>, options?: TrackOptions) => Promise<T> = face.track
+export const track: Track = /* @__PURE__ */ makeTracker(true)
 
 /** Aborted when leaving begins. */
 export const exiting: AbortSignal = coordinator().state.exiting.signal

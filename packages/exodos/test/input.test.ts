@@ -26,7 +26,7 @@ test.each<[string, () => unknown, RegExp]>([
   [
     'after a number',
     wrong({ after: 3 }),
-    /^options\.after: expected the name of a hook, a registration, or a list of them, got 3$/,
+    /^options\.after: expected the name of a hook, a registration, a scope, or a list of them, got 3$/,
   ],
   ['a name that is none', wrong({ name: 7 }), /^options\.name: expected a string, got 7$/],
   ['sync of text', wrong({ sync: 'yes' }), /^options\.sync: expected a boolean or a function, got "yes"$/],

@@ -1,6 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
+import type { ScopeState } from './scope.js'
 
 /** The steps of the way out, in order. */
 export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const
@@ -33,6 +34,9 @@ export interface HookContext {
 
 export type HookFunction = (ctx: HookContext) => unknown
 
+/** What a hook may come after: the name of others, a registration, or a scope. */
+export type After = string | Registration | AsyncDisposable
+
 export interface HookOptions {
   /** Shown in the report, and what `after` of other hooks refers to. Default: the function's name, else the place of the call. */
   name?: string
@@ -42,8 +46,11 @@ export interface HookOptions {
   timeout?: Duration
   /** Higher goes first; within one priority the newest goes first. Default 0. */
   priority?: number
-  /** Runs after these hooks of the same phase, by name or registration, wherever they stand. A name may come to exist later. */
-  after?: string | Registration | ReadonlyArray<string | Registration>
+  /**
+   * Runs after these, by name, registration or scope, wherever they stand. A name may come to exist later. It is looked
+   * up in the hook's own scope first, then in the scopes around that one and in what those hold.
+   */
+  after?: After | readonly After[]
   /** Where the event loop can no longer turn ('exit' event, `process.reallyExit`): `true` says that the hook is synchronous, a function stands in for an asynchronous one. */
   sync?: boolean | HookFunction
   /** Asked when the hook is overdue or cut: what is it waiting for? Put into the report as JSON. */
@@ -59,6 +66,14 @@ export interface Registration {
   /** Runs the hook now, once, and takes it off; returns what it returned, or undefined if it has already run or been cancelled. */
   run(): unknown
   [Symbol.dispose](): void
+}
+
+/** Where a record stands. */
+export interface Place {
+  /** Takes it off; false if it has run or been taken off before. */
+  remove(): boolean
+  /** It came when its phase had begun or was over: what was acquired with it is already being given back. */
+  late?: boolean
 }
 
 /** A hook as data, in the form in which copies of exodos hand it to each other. Unknown fields are kept. */
@@ -80,25 +95,34 @@ export interface HookRecord {
     | undefined
   /** Registered by a library: no say in how the process exits. */
   readonly guest: boolean
+  /** A scope stands here: its members are closed in the place of one hook. */
+  readonly scope?: ScopeState
+  /** Made by `finalize`. */
+  readonly finalizer?: boolean
   /** Where it stands in the registry of the coordinator that has it now. */
-  place?: { remove(): boolean }
+  place?: Place
   /** Left over from a test file that has ended: runs when the process leaves, in no explicit run. */
   orphan?: boolean
 }
 
-const RECORD = Symbol.for('exodos.record')
+/** Marks what stands for a record: registrations and scopes. */
+export const RECORD = Symbol.for('exodos.record')
 const NONE: HookOptions = {}
-const OPTIONS = ['name', 'phase', 'timeout', 'priority', 'after', 'sync', 'state', 'replace']
+/** What a member of a scope may say of itself. */
+export const MEMBER_OPTIONS = ['name', 'timeout', 'priority', 'after', 'sync', 'state']
+const OPTIONS = [...MEMBER_OPTIONS, 'phase', 'replace']
+const ON_EXIT = { call: 'onExit(fn, options)', options: OPTIONS }
 
-/** Checks what a caller gave and makes the record of it. Throws `ERR_EXODOS_INVALID_ARG`. */
+/** Checks what a caller gave and makes the record of it; `face` is what was called. Throws `ERR_EXODOS_INVALID_ARG`. */
 export function makeRecord(
   fn: HookFunction,
   options: HookOptions = NONE,
   guest: boolean,
   site: HookRecord['site'],
   context: HookRecord['context'],
+  face = ON_EXIT,
 ): HookRecord {
-  if (typeof fn !== 'function') throw invalid('onExit(fn)', 'a function', fn)
+  if (typeof fn !== 'function') throw invalid(face.call.replace(', options', ''), 'a function', fn)
   if (options === NONE) {
     // The common case first: 15 ns instead of 60 for the ten look-ups below.
     return {
@@ -116,7 +140,7 @@ export function makeRecord(
       guest,
     }
   }
-  checkOptions('onExit(fn, options)', options, OPTIONS)
+  checkOptions(face.call, options, face.options)
   const { name = ownName(fn), phase = 'release', timeout, priority = 0, after, sync, state, replace = false } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (!PHASES.includes(phase)) throw invalid('options.phase', `one of ${PHASES.join(', ')}`, phase)
@@ -149,8 +173,8 @@ function ownName(fn: HookFunction): string {
 function edges(after: NonNullable<HookOptions['after']>, phase: Phase): ReadonlyArray<string | HookRecord> {
   return (Array.isArray(after) ? after : [after]).map((target) => {
     if (typeof target === 'string') return target
-    const record: HookRecord | undefined = typeof target === 'function' ? target[RECORD] : undefined
-    if (!record) throw invalid('options.after', 'the name of a hook, a registration, or a list of them', target)
+    const record: HookRecord | undefined = target?.[RECORD]
+    if (!record) throw invalid('options.after', 'the name of a hook, a registration, a scope, or a list of them', target)
     if (PHASES.indexOf(record.phase) > PHASES.indexOf(phase))
       throw new ExodosTypeError(
         `options.after: expected a hook of phase ${phase} or an earlier one, got ${hookName(record)} of phase ${record.phase}`,
@@ -166,7 +190,7 @@ export function makeRegistration(record: HookRecord): Registration {
   }
   const registration = cancel as unknown as Registration & { [RECORD]: HookRecord }
   registration.cancel = cancel
-  registration.run = () => (record.place?.remove() ? enter(record, record.fn, byHand()) : undefined)
+  registration.run = () => (record.place?.remove() ? enter(record, record.fn, BY_HAND) : undefined)
   registration[Symbol.dispose] = cancel
   registration[RECORD] = record
   return registration
@@ -177,18 +201,17 @@ export function enter<A extends unknown[]>(record: HookRecord, fn: (...args: A) 
   return record.context ? record.context.runInAsyncScope(fn, undefined, ...args) : fn(...args)
 }
 
+const EXPLICIT: Reason = { kind: 'explicit' }
+
 /** What a hook is given that its owner runs by hand: no run, so no limits. */
-function byHand(): HookContext {
-  const first: Reason = { kind: 'explicit' }
-  return {
-    reason: { ...first, first },
-    get signal() {
-      return new AbortController().signal
-    },
-    remaining: () => Number.POSITIVE_INFINITY,
-    extend: (duration) => parseDuration(duration, 'extend(duration)'),
-    status: () => {},
-  }
+export const BY_HAND: HookContext = {
+  reason: { ...EXPLICIT, first: EXPLICIT },
+  get signal() {
+    return new AbortController().signal
+  },
+  remaining: () => Number.POSITIVE_INFINITY,
+  extend: (duration) => parseDuration(duration, 'extend(duration)'),
+  status: () => {},
 }
 
 /** The hook's name; for a nameless function the place where it was registered. */
@@ -213,6 +236,6 @@ export function placeOf(site: { readonly stack?: string } | undefined): string |
 }
 
 /** Declared `async`: known not to finish before it returns. Works for functions of other realms. */
-export function isAsyncFunction(fn: HookFunction): boolean {
+export function isAsyncFunction(fn: unknown): boolean {
   return Object.prototype.toString.call(fn) === '[object AsyncFunction]'
 }

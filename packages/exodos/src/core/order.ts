@@ -1,19 +1,24 @@
 import { ExodosError } from './errors.js'
-import type { HookRecord } from './hook.js'
+import type { HookRecord, Place } from './hook.js'
 
-/** A hook's place in a phase: a link in the list of its priority. */
-export class Hook {
+/** What an edge leads to: all hooks of a name, or one. */
+export type Target = string | HookRecord
+
+/** A hook's place in a stack: a link in the list of its priority. */
+export class Hook implements Place {
   prev: Hook = this
   next: Hook = this
   /** In the registry, and not yet called. */
   pending = false
+  late?: boolean
+  /** What it was last found to wait for: asked first the next time. */
+  blocker: { target: Target; hook: Hook } | undefined
 
   constructor(
     readonly record: HookRecord,
-    private readonly stack: Stack | undefined,
+    readonly stack: Stack | undefined,
   ) {}
 
-  /** Takes the hook off; false if it has run or been taken off before. */
   remove(): boolean {
     if (!this.stack?.take(this)) return false
     this.stack.settled(this)
@@ -22,31 +27,36 @@ export class Hook {
 }
 
 /**
- * The hooks of one phase, in the order in which they run: higher priority first, then newest first, and nothing
- * before what it is to come `after`.
+ * The hooks of one phase or the members of one scope, in the order in which they run: higher priority first, then
+ * newest first, and nothing before what it is to come `after`.
  *
  * Adding and removing are O(1): each priority is a ring of links, newest first. The index of names is made only
  * when the first edge asks for it.
+ *
+ * Edges reach into scopes and out of them. What a member waits for and its own scope doesn't hold, the whole scope
+ * waits for; and who waits for a member of a scope beside it, waits for that scope. So each stack orders its own hooks alone.
  */
 export class Stack {
   private readonly rings = new Map<number, Hook>()
   /** The rings, highest priority first. */
   private ordered: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
-  private index: Map<string | HookRecord, Set<Hook>> | undefined
-  /** How many edges of hooks not yet over name what. */
-  private readonly awaited = new Map<string, number>()
+  private index: Map<Target, Set<Hook>> | undefined
+  /** How many edges of hooks not yet over lead to what. */
+  private readonly awaited = new Map<Target, number>()
+  /** Scopes that are not yet over. */
+  private readonly scopes = new Set<Hook>()
   /** Called, and not yet settled. */
   private readonly open = new Set<Hook>()
 
-  constructor(private readonly onSize: (change: 1 | -1) => void) {}
+  /** `owner` is the record of the scope whose members these are. */
+  constructor(
+    private readonly onSize: (change: 1 | -1) => void,
+    readonly owner?: HookRecord,
+  ) {}
 
-  /** Throws `ERR_EXODOS_CYCLE`, and adds nothing, when the record's edges close a cycle. */
+  /** Throws `ERR_EXODOS_CYCLE`, and adds nothing, when an edge closes a cycle. */
   add(record: HookRecord): Hook {
-    if (record.after) {
-      this.index ??= this.makeIndex()
-      this.refuseCycle(record)
-    }
     const hook = new Hook(record, this)
     const ring = this.rings.get(record.priority) ?? this.addRing(record.priority)
     hook.prev = ring
@@ -54,8 +64,16 @@ export class Stack {
     ring.next.prev = hook
     ring.next = hook
     hook.pending = true
+    if (record.scope) this.scopes.add(hook)
     if (this.index) this.addToIndex(hook)
+    else if (record.after) this.makeIndex()
     this.onSize(1)
+    try {
+      this.refuseCycles(hook)
+    } catch (error) {
+      hook.remove()
+      throw error
+    }
     return hook
   }
 
@@ -64,6 +82,7 @@ export class Stack {
     for (const hook of [...this]) if (hook.record.name === name && hook !== except) hook.remove()
   }
 
+  /** Has no hook that is still to be called. */
   get isEmpty(): boolean {
     return this.ordered.every((ring) => ring.next === ring)
   }
@@ -85,23 +104,25 @@ export class Stack {
     for (const ring of this.ordered) {
       for (let hook = ring.next; hook !== ring; hook = hook.next) {
         if (!leaving && hook.record.orphan) continue
-        if (hook.record.after?.some((target) => this.index?.has(target))) blocked ??= hook
+        if (this.isBlocked(hook)) blocked ??= hook
         else return this.taken(hook)
       }
     }
-    // Edges can't close a cycle; should a foreign copy's ever do so, running one of them beats waiting for ever.
+    // Only what was taken off later can leave edges in a cycle: running one of them beats waiting for ever.
     return blocked && this.open.size === 0 ? this.taken(blocked) : undefined
   }
 
   /** The hook was called and has not settled yet: what is to come after it waits. */
   opened(hook: Hook): void {
     this.open.add(hook)
+    if (hook.record.scope) this.scopes.add(hook)
     if (this.index) this.addToIndex(hook)
   }
 
   /** The hook is over: what is to come after it may start. */
   settled(hook: Hook): void {
     if (this.open.size > 0) this.open.delete(hook)
+    if (hook.record.scope) this.scopes.delete(hook)
     if (!this.index) return
     if (this.index.get(hook.record)?.has(hook)) this.count(hook.record.after, -1)
     for (const key of [hook.record.name, hook.record]) {
@@ -117,6 +138,39 @@ export class Stack {
         yield hook
       }
     }
+  }
+
+  /** Is there a hook to which an edge leads, here or in a scope in here? */
+  has(target: Target): boolean {
+    return !this.carriers(target).next().done
+  }
+
+  /** Where the edges of members lead that lead to nothing in here. */
+  *unmet(): Generator<Target> {
+    for (const target of this.awaited.keys()) if (!this.has(target)) yield target
+    for (const { record } of this.scopes)
+      for (const target of record.scope?.members.unmet() ?? []) if (!this.has(target)) yield target
+  }
+
+  /** The hooks that a hook waits for, each with the edge that leads there. */
+  *waitsFor(hook: Hook): Generator<{ target: Target; hook: Hook }> {
+    for (const target of targets(hook.record))
+      for (const carrier of this.carriers(target)) if (carrier !== hook) yield { target, hook: carrier }
+  }
+
+  private *carriers(target: Target): Generator<Hook> {
+    const index = this.index ?? this.makeIndex()
+    yield* index.get(target) ?? []
+    for (const hook of this.scopes) if (hook.record.scope?.members.has(target)) yield hook
+  }
+
+  private isBlocked(hook: Hook): boolean {
+    const { record, blocker } = hook
+    if (!record.after && !record.scope) return false
+    if (blocker && (blocker.hook.pending || this.open.has(blocker.hook)) && carries(blocker.hook.record, blocker.target))
+      return true
+    hook.blocker = this.waitsFor(hook).next().value ?? undefined
+    return hook.blocker !== undefined
   }
 
   private taken(hook: Hook): Hook {
@@ -139,7 +193,7 @@ export class Stack {
     this.ordered.splice(this.ordered.indexOf(ring), 1)
   }
 
-  private makeIndex(): Map<string | HookRecord, Set<Hook>> {
+  private makeIndex(): Map<Target, Set<Hook>> {
     this.index = new Map()
     for (const hook of [...this, ...this.open]) this.addToIndex(hook)
     return this.index
@@ -158,24 +212,48 @@ export class Stack {
 
   private count(after: HookRecord['after'], change: 1 | -1): void {
     for (const target of after ?? []) {
-      if (typeof target !== 'string') continue
       const count = (this.awaited.get(target) ?? 0) + change
       if (count > 0) this.awaited.set(target, count)
       else this.awaited.delete(target)
     }
   }
 
-  /** Follows the edges from the record on. Only a name that others wait for, or its own, can lead back to it. */
-  private refuseCycle(record: HookRecord): void {
-    const { name } = record
-    if (name === '' || !(this.awaited.has(name) || record.after?.includes(name))) return
-    const cameFrom = new Map<HookRecord, HookRecord | undefined>([[record, undefined]])
+  /** A new hook brings edges, and a name that others wait for: to its own stack, and to those around it. */
+  private refuseCycles(hook: Hook): void {
+    const { name, after, scope } = hook.record
+    // Nobody has had the record of a new plain hook: only its name can lead back to it.
+    if (scope?.members.mayHaveEdges || (after && (scope || after.includes(name) || this.isAwaited(name)))) this.refuseCycle(hook)
+    for (let stack: Stack = this; stack.owner; ) {
+      const around = stack.owner.place as Hook | undefined
+      if (!around?.stack) return
+      if (around.record.after || stack.mayHaveEdges) around.stack.refuseCycle(around)
+      stack = around.stack
+    }
+  }
+
+  private get mayHaveEdges(): boolean {
+    return this.awaited.size > 0 || this.scopes.size > 0
+  }
+
+  private isAwaited(name: string): boolean {
+    if (this.awaited.has(name)) return true
+    for (const { record } of this.scopes)
+      for (const target of record.scope?.members.unmet() ?? []) if (target === name) return true
+    return false
+  }
+
+  /** Follows the edges from a hook on. */
+  private refuseCycle(start: Hook): void {
+    const cameFrom = new Map<Hook, Hook | undefined>([[start, undefined]])
+    const { name, after, replace } = start.record
     for (const from of cameFrom.keys()) {
-      for (const target of from.after ?? []) {
-        if (target === name) throw cycle(name, from, cameFrom)
-        for (const { record: next } of this.index?.get(target) ?? []) {
+      for (const target of targets(from.record)) {
+        for (const next of this.carriers(target)) {
+          // A member may name others that are called as its own scope is; to wait for that scope itself it may not.
+          const others = from === start && typeof target === 'string' && !after?.includes(target)
+          if (next === start && !others) throw cycle(start, from, cameFrom)
           // What is about to be replaced leads nowhere.
-          const replaced = record.replace && next.name === name
+          const replaced = replace && next.record.name === name
           if (!replaced && !cameFrom.has(next)) cameFrom.set(next, from)
         }
       }
@@ -183,8 +261,18 @@ export class Stack {
   }
 }
 
-function cycle(name: string, last: HookRecord, cameFrom: Map<HookRecord, HookRecord | undefined>): ExodosError {
-  const names = [name]
-  for (let record: HookRecord | undefined = last; record; record = cameFrom.get(record)) names.unshift(record.name)
+/** Where the edges of a hook lead, with those of a scope's members that lead out of it. */
+function* targets({ after, scope }: HookRecord): Generator<Target> {
+  if (after) yield* after
+  if (scope) yield* scope.members.unmet()
+}
+
+function carries(record: HookRecord, target: Target): boolean {
+  return record === target || record.name === target || record.scope?.members.has(target) === true
+}
+
+function cycle(start: Hook, last: Hook, cameFrom: Map<Hook, Hook | undefined>): ExodosError {
+  const names = [start.record.name]
+  for (let hook: Hook | undefined = last; hook; hook = cameFrom.get(hook)) names.unshift(hook.record.name)
   return new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${names.join(' → after ')}`)
 }

@@ -1,5 +1,6 @@
+import type { Call } from './call.js'
 import { hookName, hookSite, type Phase, type Reason } from './hook.js'
-import type { Call, Run } from './run.js'
+import type { Run } from './run.js'
 
 /** What happened on the way out, as data. Its JSON Schema is `exodos/report.schema.json`. */
 export interface Report {
@@ -46,6 +47,8 @@ export interface ReportedHook {
   /** Milliseconds since the run began. */
   begin: number
   end: number
+  /** Of a scope's member: the scopes that it was in, the outermost first. */
+  scope?: string[]
   /** Where it was registered, if that was captured. */
   site?: string
   error?: ReportedError
@@ -96,6 +99,8 @@ function describeCall(call: Call): ReportedHook {
   const status = call.status === 'running' ? 'cut' : call.status
   const entry: ReportedHook = { name: hookName(record), phase, status, started, begin: round(call.begin), end: round(call.end) }
   const site = hookSite(record)
+  const { path } = call.group
+  if (path.length > 0) entry.scope = path
   if (site !== undefined) entry.site = site
   if (status === 'failed' || call.late === 'failed') entry.error = describeError(call.error)
   if (statusText !== undefined) entry.saying = statusText
@@ -147,13 +152,14 @@ export function summarize(report: Report, all: boolean): string {
   const rows = (all ? report.hooks : bad).map((hook) => {
     const status = hook.status === 'cut' && !hook.started ? 'cut: not started' : hook.status
     const time = hook.started ? ` ${seconds(hook.end - hook.begin)}` : ''
+    const name = [...(hook.scope ?? []), hook.name].join(' › ')
     const details = [
       hook.saying && `status: ${hook.saying}`,
       hook.state !== undefined && `state: ${JSON.stringify(hook.state)}`,
       hook.late && `settled late (${hook.late})`,
       hook.site !== hook.name && hook.site && `registered at ${hook.site}`,
     ].filter(Boolean)
-    return `  ${status}${time}  ${hook.phase} ${hook.name}${details.length ? ` — ${details.join('; ')}` : ''}${stackOf(hook.error)}`
+    return `  ${status}${time}  ${hook.phase} ${name}${details.length ? ` — ${details.join('; ')}` : ''}${stackOf(hook.error)}`
   })
   if (rows.length > MOST_ROWS) rows.splice(MOST_ROWS, rows.length, `  … and ${rows.length - MOST_ROWS} more`)
   for (const { error, hook } of report.errors.slice(0, MOST_ROWS))

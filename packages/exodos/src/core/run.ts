@@ -1,22 +1,21 @@
-import { BEAT, Budget, type Clock, type Duration, parseDuration } from './deadline.js'
-import { ExodosError } from './errors.js'
+import { Call, type CallStatus, Context, describe } from './call.js'
+import { BEAT, Budget, type Clock } from './deadline.js'
+import { Group } from './group.js'
 import {
   enter,
   type HookContext,
   type HookFunction,
   type HookRecord,
   hookName,
-  hookSite,
   isAsyncFunction,
   PHASES,
   type Phase,
   type Reason,
 } from './hook.js'
 import type { Hook } from './order.js'
-import type { RootScope } from './scope.js'
-
-/** How a hook ended; `cut` means that the event loop ended first, with the hook unsettled or never started. */
-export type CallStatus = 'running' | 'ok' | 'failed' | 'overdue' | 'cut'
+import type { RootScope } from './root.js'
+import type { ScopeState } from './scope.js'
+import { isThenable } from './work.js'
 
 /** What a run needs of the world around it. */
 export interface RunEnv {
@@ -38,44 +37,8 @@ const MOST_NAMED = 3
 /** So many hooks of a run are told with the place of their registration: to format it takes some 20 µs. */
 const MOST_PLACED = 100
 
-/** One call of one hook. */
-export class Call {
-  status: CallStatus = 'running'
-  started = true
-  error: unknown
-  /** In milliseconds since the run began. */
-  end = 0
-  statusText: string | undefined
-  /** How the hook settled after it was overdue or cut. */
-  late: 'ok' | 'failed' | undefined
-  /** Has it asked for a lease? */
-  extended = false
-  /** When its time is up, in milliseconds of the budget. */
-  deadline = 0
-  private controller: AbortController | undefined
-  private aborted: unknown
-
-  constructor(
-    readonly run: Run,
-    readonly record: HookRecord,
-    readonly phase: Phase,
-    readonly begin: number,
-  ) {}
-
-  get signal(): AbortSignal {
-    this.controller ??= new AbortController()
-    if (this.aborted) this.controller.abort(this.aborted)
-    return this.controller.signal
-  }
-
-  abort(why: string): void {
-    this.aborted ??= new ExodosError('ERR_EXODOS_ABORTED', `hook ${hookName(this.record)}: ${why}`)
-    this.controller?.abort(this.aborted)
-  }
-}
-
 /**
- * One way out: phase by phase, each hook called once.
+ * One way out: phase by phase, each hook called once, the members of a scope where the scope stands.
  *
  * It goes on synchronously until a hook returns a promise; from then on it is driven by the hooks' settling and by
  * the beats of its budget. `cut` ends it synchronously at any moment.
@@ -94,7 +57,13 @@ export class Run {
   isCut = false
   leaving = false
   readonly budget: Budget
-  private readonly open = new Map<Call, Hook>()
+  private readonly open = new Map<Call, Hook | undefined>()
+  /** The phase under way. */
+  private root: Group | undefined
+  /** The scopes under way, in the order in which they were entered. */
+  private readonly entered = new Set<Group>()
+  /** In which something may start. */
+  private readonly ready = new Set<Group>()
   /** The hook that is being called at this moment. */
   private calling: Call | undefined
   private index = -1
@@ -122,6 +91,11 @@ export class Run {
     this.advance()
   }
 
+  /** Is a phase under way, or over? */
+  hasBegun(phase: Phase): boolean {
+    return PHASES.indexOf(phase) <= this.index
+  }
+
   /** Where a hook goes that is registered now: its own phase, or the current one if that is over. */
   phaseFor(record: HookRecord): Phase {
     const current = this.phase as Phase
@@ -130,8 +104,9 @@ export class Run {
     return current
   }
 
-  /** Goes on soon: a hook was registered while the run is waiting. */
-  wake(): void {
+  /** Goes on soon: a hook was registered while the run is under way, in the current phase or in a scope. */
+  wake(group = this.root): void {
+    if (group) this.ready.add(group)
     if (!this.advancing) Promise.resolve().then(() => this.advance())
   }
 
@@ -142,7 +117,7 @@ export class Run {
     this.budget.force()
     for (const call of this.open.keys()) {
       const now = this.budget.spent()
-      call.deadline = Math.min(call.deadline, now + this.limitFor(call.record, call.phase, now))
+      call.deadline = Math.min(call.deadline, now + this.limitFor(call.record, call.group, now))
       call.abort('the run was forced')
     }
     this.rearm()
@@ -155,7 +130,11 @@ export class Run {
     this.isCut = true
     if (!this.phase) this.nextPhase()
     this.giveUp('cut', 'the event loop ended')
-    // Called from inside a hook, control may never come back to the loop below: this one finishes its work.
+    // Called from inside a hook, control may never come back to the loop below: this one finishes its work, the
+    // innermost scope first.
+    this.ready.clear()
+    for (const group of [...this.entered].reverse()) this.ready.add(group)
+    if (this.root) this.ready.add(this.root)
     this.advancing = false
     this.advance()
   }
@@ -200,47 +179,85 @@ export class Run {
     if (this.advancing || this.ended) return
     this.advancing = true
     try {
-      while (this.phase) {
-        this.startReady(this.phase)
+      // It finds what is added meanwhile.
+      for (const group of this.ready) {
+        this.ready.delete(group)
+        this.startReady(group)
         if (this.ended) return
-        if (this.open.size > 0) {
-          if (!this.stopBeat) this.rearm()
-          return
-        }
-        this.nextPhase()
+        if (group.open === 0) this.close(group)
       }
-      this.end()
+      if (this.open.size > 0 && !this.stopBeat) this.rearm()
     } finally {
       this.advancing = false
     }
   }
 
-  /** Calls what may start now: all of it in concurrent phases, one at a time in `release`. */
-  private startReady(phase: Phase): void {
-    const stack = this.scope.stack(phase)
+  /** Calls what may start now: all of it in parallel groups, else one at a time. */
+  private startReady(group: Group): void {
     for (;;) {
-      if (phase === 'release' && this.open.size > 0 && this.left(phase, this.budget.spent()) > 0) return
-      const hook = stack.shift(this.leaving)
+      if (!group.parallel && group.open > 0 && (group.scopes > 0 || this.left(group, this.budget.spent()) > 0)) return
+      const hook = group.stack.shift(this.leaving)
       if (!hook) return
-      this.call(hook, phase)
+      if (hook.record.scope) this.enter(hook, hook.record.scope, group)
+      else this.call(hook, group)
       if (this.ended) return
       if (this.isCut) this.giveUp('cut', 'the event loop ended')
     }
   }
 
-  private call(hook: Hook, phase: Phase): void {
-    const { record } = hook
-    const call = new Call(this, record, phase, this.budget.spent())
+  /** Begins to close the members of a scope. One that its owner is closing is waited for first, then the run takes over what is left. */
+  private enter(hook: Hook, scope: ScopeState, group: Group): void {
+    const now = this.budget.spent()
+    const deadline = Math.min(group.deadline, now + (hook.record.timeout ?? Number.POSITIVE_INFINITY))
+    const inner = new Group(scope.members, scope.parallel, deadline, { group, hook, scope })
+    group.open++
+    group.scopes++
+    group.stack.opened(hook)
+    this.entered.add(inner)
+    this.ready.add(inner)
+    const byHand = scope.status === 'closing' ? scope.whenClosed() : undefined
+    scope.status = 'closing'
+    scope.onAdd = () => this.wake(inner)
+    if (!byHand) return
+    const call = this.begin(hook.record, inner)
+    this.env.publish?.('hook', 'start', this.seen(call))
+    if (this.isCut) this.settle(call, undefined, 'cut')
+    else this.await(call, undefined, byHand)
+  }
+
+  /** All of a group is over: goes on around it. */
+  private close(group: Group): void {
+    const { inside } = group
+    if (!inside) {
+      this.nextPhase()
+      return
+    }
+    this.entered.delete(group)
+    inside.scope.end()
+    inside.group.stack.settled(inside.hook)
+    inside.group.open--
+    inside.group.scopes--
+    this.ready.add(inside.group)
+  }
+
+  private begin(record: HookRecord, group: Group): Call {
+    const call = new Call(this, record, this.phase as Phase, group, this.budget.spent())
     this.calls.push(call)
+    const limit = this.limitFor(record, group, call.begin)
+    call.deadline = call.begin + limit
+    if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
+    return call
+  }
+
+  private call(hook: Hook, group: Group): void {
+    const { record } = hook
+    const call = this.begin(record, group)
     const fn = this.isCut ? synchronous(record) : record.fn
     if (!fn) {
       call.started = false
       this.settle(call, hook, 'cut')
       return
     }
-    const limit = this.limitFor(record, phase, call.begin)
-    call.deadline = call.begin + limit
-    if (this.forced || limit <= 0) call.abort(this.forced ? 'the run was forced' : 'no time is left')
     this.env.publish?.('hook', 'start', this.seen(call))
     this.calling = call
     this.stepped()
@@ -253,11 +270,12 @@ export class Run {
     }
   }
 
-  private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
+  private await(call: Call, hook: Hook | undefined, result: PromiseLike<unknown>): void {
     this.open.set(call, hook)
+    call.group.open++
     this.calling = undefined
     this.stepped()
-    this.scope.stack(call.phase).opened(hook)
+    if (hook) call.group.stack.opened(hook)
     if (call.deadline < this.nextBeat) this.rearm()
     this.env.publish?.('hook', 'end', this.seen(call))
     const done = (status: 'ok' | 'failed', error?: unknown) => {
@@ -275,14 +293,18 @@ export class Run {
     )
   }
 
-  private settle(call: Call, hook: Hook, status: CallStatus, error?: unknown): void {
+  private settle(call: Call, hook: Hook | undefined, status: CallStatus, error?: unknown): void {
     const waited = this.open.size > 0 && this.open.delete(call)
     this.calling = undefined
     call.status = status
     call.end = this.budget.spent()
     if (status === 'failed') call.error = error
-    this.scope.stack(call.phase).settled(hook)
-    if (waited) this.stepped()
+    if (hook) call.group.stack.settled(hook)
+    if (waited) {
+      call.group.open--
+      this.ready.add(call.group)
+      this.stepped()
+    }
     if (!this.env.publish) return
     if (status !== 'ok') this.env.publish('hook', 'error', this.seen(call))
     this.env.publish('hook', waited ? 'asyncEnd' : 'end', this.seen(call))
@@ -305,7 +327,13 @@ export class Run {
       this.env.publish?.('phase', 'end', last)
     }
     this.index++
-    if (!this.phase) return
+    if (!this.phase) {
+      this.end()
+      return
+    }
+    // In `release` one hook after another, newest first; all together in the other phases.
+    this.root = new Group(this.scope.stack(this.phase), this.phase !== 'release', Number.POSITIVE_INFINITY)
+    this.ready.add(this.root)
     const next = { name: this.phase, begin: now, end: now }
     this.phaseTimes.push(next)
     this.env.publish?.('phase', 'start', next)
@@ -318,17 +346,17 @@ export class Run {
     this.env.onEnd(this)
   }
 
-  /** Milliseconds that a phase may still use. */
-  private left(phase: Phase, now: number): number {
-    const end = this.budget.end(phase, (later) => !this.scope.stack(later).isEmpty)
-    return Math.max(0, end - now)
+  /** Milliseconds that a group may still use. */
+  private left({ deadline }: Group, now: number): number {
+    const end = this.budget.end(this.phase as Phase, (later) => !this.scope.stack(later).isEmpty)
+    return Math.max(0, Math.min(end, deadline) - now)
   }
 
-  /** A hook's own timeout, but never more than its phase may still use; in `release` without one, half of that. */
-  private limitFor(record: HookRecord, phase: Phase, now: number): number {
-    const left = this.left(phase, now)
+  /** A hook's own timeout, but never more than its group may still use; in `release` without one, half of that. */
+  private limitFor(record: HookRecord, group: Group, now: number): number {
+    const left = this.left(group, now)
     if (record.timeout !== undefined) return Math.min(record.timeout, left)
-    return phase === 'release' ? left / 2 : left
+    return this.phase === 'release' ? left / 2 : left
   }
 
   /** Waits for the next beat, or for the next limit if that comes earlier. */
@@ -338,7 +366,7 @@ export class Run {
     this.nextBeat = now + BEAT
     for (const call of this.open.keys()) {
       // Hooks that came meanwhile have given a later phase a share: only a lease goes beyond it.
-      if (!call.extended) call.deadline = Math.min(call.deadline, now + this.left(call.phase, now))
+      if (!call.extended) call.deadline = Math.min(call.deadline, now + this.left(call.group, now))
       this.nextBeat = Math.min(this.nextBeat, call.deadline)
     }
     const wait = this.nextBeat - now
@@ -358,62 +386,6 @@ export class Run {
   private seen(call: Call): object {
     return { name: hookName(call.record), phase: call.phase, status: call.status, error: call.error, reason: this.reasons[0] }
   }
-}
-
-/** What a hook is given. Its methods may be taken off it: `({ status }) => status('…')`. */
-class Context implements HookContext {
-  constructor(private readonly call: Call) {}
-
-  get reason(): HookContext['reason'] {
-    const { reasons } = this.call.run
-    return { ...(reasons.at(-1) as Reason), first: reasons[0] as Reason }
-  }
-
-  get signal(): AbortSignal {
-    return this.call.signal
-  }
-
-  get remaining() {
-    const { call } = this
-    return () => (call.status === 'running' ? Math.max(0, call.deadline - call.run.budget.spent()) : 0)
-  }
-
-  get extend() {
-    const { call } = this
-    return (duration: Duration) => {
-      const ms = parseDuration(duration, 'extend(duration)')
-      if (call.status !== 'running') return 0
-      const { budget } = call.run
-      const now = budget.spent()
-      call.extended = true
-      call.deadline = Math.max(call.deadline, Math.min(now + ms, budget.total - budget.reserve / 2))
-      return Math.max(0, Math.min(ms, call.deadline - now))
-    }
-  }
-
-  get status() {
-    const { call } = this
-    return (text: string) => {
-      call.statusText = String(text)
-      call.run.stepped()
-    }
-  }
-}
-
-/** "db (registered at /app/db.js:3:1; status: closing)". */
-function describe({ record, statusText }: Call, withPlace: boolean): string {
-  const name = withPlace ? hookName(record) : record.name || '(anonymous)'
-  const site = withPlace ? hookSite(record) : undefined
-  const details = [site && site !== name && `registered at ${site}`, statusText && `status: ${statusText}`].filter(Boolean)
-  return details.length > 0 ? `${name} (${details.join('; ')})` : name
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    value !== null &&
-    (typeof value === 'object' || typeof value === 'function') &&
-    typeof (value as { then?: unknown }).then === 'function'
-  )
 }
 
 /** What of a hook may be called where the loop can't turn: itself, its stand-in, or nothing. */

@@ -1,36 +1,302 @@
-import { type HookRecord, PHASES, type Phase } from './hook.js'
+/// <reference lib="esnext.disposable" preserve="true" />
+import { closeByHand, suppressing } from './close.js'
+import { type CloseOptions, ownership } from './closer.js'
+import type { Duration } from './deadline.js'
+import { checkOptions, ExodosError, ExodosTypeError, invalid } from './errors.js'
+import {
+  type After,
+  BY_HAND,
+  type HookContext,
+  type HookFunction,
+  type HookOptions,
+  type HookRecord,
+  hookName,
+  MEMBER_OPTIONS,
+  makeRecord,
+  makeRegistration,
+  RECORD,
+  type Registration,
+} from './hook.js'
 import { type Hook, Stack } from './order.js'
+import { isThenable } from './work.js'
 
-/** The root scope: all hooks of a process or worker thread, phase by phase. */
-export class RootScope {
-  /** Hooks registered and not yet called. */
-  size = 0
-  private readonly stacks = Object.fromEntries(
-    PHASES.map((phase) => [
-      phase,
-      new Stack((change) => {
-        this.size += change
-        if (this.size === 0) this.onEmpty()
-      }),
-    ]),
-  ) as Record<Phase, Stack>
+export interface ScopeOptions {
+  /** Shown in reports, and what `after` of others refers to. Default `scope`. */
+  name?: string
+  /** Closes the members at the same time; `after` between them still holds. Default false: newest first, one after another. */
+  parallel?: boolean
+  /** The most time that all its members together may take on the way out. Default: what is left for each is what a hook of its own would have. */
+  timeout?: Duration
+  /** As in `onExit`: where the scope stands among its siblings. */
+  priority?: number
+  /** As in `onExit`: what the scope is closed after. */
+  after?: After | readonly After[]
+}
 
-  constructor(private readonly onEmpty: () => void) {}
+/** What a member of a scope may say of itself: as in `onExit`, without a phase. */
+export type MemberOptions = Omit<HookOptions, 'phase' | 'replace'>
 
-  /** Adds a hook to its phase, or to the one named. Throws `ERR_EXODOS_CYCLE`. */
-  add(record: HookRecord, phase: Phase = record.phase): Hook {
-    const hook = (this.stacks[phase] ?? this.stacks.release).add(record)
-    if (record.replace) for (const stack of Object.values(this.stacks)) stack.removeNamed(record.name, hook)
-    return hook
+/** What a scope needs of the thread it is made in. */
+export interface ScopeEnv {
+  readonly guest: boolean
+  /** Registers a record with the root scope. */
+  add(record: HookRecord): void
+  context(): HookRecord['context']
+  site(name: string, face: (...args: never[]) => unknown): HookRecord['site']
+  /** Is the code that is running part of closing this scope? */
+  isInside(scope: ScopeState): boolean
+}
+
+/** A scope as whoever closes it sees it: a run, or its owner by hand. Copies of exodos share it. */
+export class ScopeState {
+  readonly members: Stack
+  status: 'open' | 'closing' | 'closed' = 'open'
+  /** Somebody waits for the end: of a closing by hand, with its errors. */
+  closed: Promise<unknown[]> | undefined
+  /** A member is being called by hand, and has not returned yet. */
+  isCalling = false
+  /** Called when a member comes while the scope is closing. */
+  onAdd: (() => void) | undefined
+  private onEnd: ((errors: unknown[]) => void) | undefined
+
+  constructor(
+    readonly parallel: boolean,
+    readonly record: HookRecord,
+  ) {
+    this.members = new Stack(ignore, record)
   }
 
-  stack(phase: Phase): Stack {
-    return this.stacks[phase]
+  add(record: HookRecord): void {
+    record.place = this.members.add(record)
+    this.onAdd?.()
   }
 
-  /** Takes all hooks off and returns them, oldest first within a phase and priority, so that adding them again keeps the order. */
-  detach(): HookRecord[] {
-    const hooks = Object.values(this.stacks).flatMap((stack) => [...stack].reverse())
-    return hooks.filter((hook) => hook.remove()).map((hook) => hook.record)
+  /** Resolves when a closing that somebody else has begun is over. */
+  whenClosed(): Promise<unknown> {
+    this.closed ??= new Promise((resolve) => {
+      this.onEnd = resolve
+    })
+    return this.closed
   }
+
+  /** All members are closed: takes the scope off where it stood. */
+  end(): void {
+    this.status = 'closed'
+    this.onAdd = undefined
+    this.record.place?.remove()
+    this.onEnd?.([])
+  }
+}
+
+const ignore = () => {}
+const throwAll = (errors: readonly unknown[]) => {
+  if (errors.length > 0) throw suppressing(errors)
+}
+const FACE = { call: 'scope(options)', options: ['name', 'parallel', 'timeout', 'priority', 'after'] }
+const DEFER = { call: 'defer(fn, options)', options: MEMBER_OPTIONS }
+const ADOPT = { call: 'adopt(value, onDispose, options)', options: MEMBER_OPTIONS }
+
+/** Makes a scope inside of another one, or inside the root scope. `face` is what the user has called. */
+export function makeScope(
+  env: ScopeEnv,
+  face: (...args: never[]) => unknown,
+  options: ScopeOptions = {},
+  outer?: ScopeState,
+): Scope {
+  checkOptions(FACE.call, options, FACE.options)
+  const { parallel = false, name = 'scope', ...rest } = options
+  if (typeof parallel !== 'boolean') throw invalid('options.parallel', 'a boolean', parallel)
+  const close = () => made.disposeAsync()
+  const record = makeRecord(close, { name, ...rest } as HookOptions, env.guest, env.site(name, face), env.context(), FACE)
+  const state = new ScopeState(parallel, record)
+  ;(record as { scope?: ScopeState }).scope = state
+  const made = wrap(env, state)
+  if (outer) outer.add(record)
+  else env.add(record)
+  return made
+}
+
+/**
+ * A stack of resources and functions, closed newest first, one after another, exactly once: by `disposeAsync()`, at the
+ * end of an `await using` block, or, if it is still open then, on the way out of the process, where it stands in its parent.
+ *
+ * TC39's `AsyncDisposableStack` with nesting, names, order and limits, on every supported Node. Members that come while
+ * it is closing are closed next. What is given to it when it is closed is cleaned up at once, and the call throws
+ * `ERR_EXODOS_CLOSED`. A closing by hand waits for each member as long as it takes; on the way out each has its limit.
+ */
+export class Scope implements AsyncDisposable {
+  readonly #env: ScopeEnv
+  readonly #state: ScopeState
+  #moved = false
+
+  /** @internal */
+  constructor(env: ScopeEnv, state: ScopeState) {
+    this.#env = env
+    this.#state = state
+  }
+
+  get name(): string {
+    return this.#state.record.name
+  }
+
+  /** Closing has begun, or what it held has moved. */
+  get disposed(): boolean {
+    return this.#moved || this.#state.status !== 'open'
+  }
+
+  /** @internal What `after` of others leads to. */
+  get [RECORD](): HookRecord {
+    return this.#state.record
+  }
+
+  /**
+   * Owns a resource and returns it; how it is closed is found as `closeOnExit` finds it. A scope moves in from where it
+   * stood. `null` and `undefined` are returned as they are. Throws `ERR_EXODOS_INVALID_ARG`, and owns nothing, for what
+   * can't be closed.
+   */
+  use<T>(value: T, options?: Omit<CloseOptions<NonNullable<T>>, 'phase'>): T {
+    if (value === null || value === undefined) return value
+    const inner = (value as { [RECORD]?: HookRecord })[RECORD]
+    if (inner?.scope) {
+      this.#moveIn(inner)
+      return value
+    }
+    const { fn, options: found, owned } = ownership('use(value, options)', value, options, MEMBER_OPTIONS)
+    owned(this.#push(fn, found, DEFER))
+    return value
+  }
+
+  /** Owns a value by a function that closes it, and returns the value. */
+  adopt<T>(value: T, onDispose: (value: T, ctx: HookContext) => unknown, options?: MemberOptions): T {
+    if (typeof onDispose !== 'function') throw invalid('adopt(value, onDispose)', 'a function', onDispose)
+    const name = onDispose.name
+    this.#push((ctx) => onDispose(value, ctx), { ...(name && { name }), ...options }, ADOPT)
+    return value
+  }
+
+  /** Calls a function when the scope is closed. */
+  defer(fn: HookFunction, options?: MemberOptions): Registration {
+    return makeRegistration(this.#push(fn, options, DEFER))
+  }
+
+  /** Makes a scope in this one. */
+  scope(options?: ScopeOptions): Scope {
+    if (this.#isClosed) throw this.#refusal('no scope can be made in it')
+    return makeScope(this.#env, this.scope, options, this.#state)
+  }
+
+  /**
+   * Hands all members to a new scope, which takes this one's place; the end of this one then does nothing. Throws
+   * `ERR_EXODOS_CLOSED` when closing has begun.
+   */
+  move(): Scope {
+    if (this.disposed) throw this.#refusal('nothing is left to move')
+    this.#moved = true
+    return wrap(this.#env, this.#state)
+  }
+
+  /**
+   * Calls `body` with the scope, closes the scope whatever happens, and returns what `body` returned: `await using` for
+   * where the syntax is missing. When closing fails after `body` did, the error has `body`'s as `cause`.
+   */
+  async using<R>(body: (scope: this) => R | PromiseLike<R>): Promise<R> {
+    if (typeof body !== 'function') throw invalid('using(body)', 'a function', body)
+    let result: R
+    try {
+      result = await body(this)
+    } catch (error) {
+      throw suppressing(await this.#close(), { error })
+    }
+    await this.disposeAsync()
+    return result
+  }
+
+  /**
+   * Closes the members. A second call does nothing, and resolves when the first has finished. Rejects with a member's
+   * error; with several as TC39's `SuppressedError`, all of them in its `errors`. Rejects with `ERR_EXODOS_SELF_WAIT`
+   * when a member waits for its own scope.
+   */
+  disposeAsync(): Promise<void> {
+    const state = this.#state
+    if (state.status !== 'closing' || !(state.isCalling || this.#env.isInside(state))) return this.#close().then(throwAll)
+    const message = `scope ${this.name}: a member waits for the scope that it is part of`
+    const refused = Promise.reject(new ExodosError('ERR_EXODOS_SELF_WAIT', message))
+    // Only who waits for it is to hear of it.
+    refused.catch(ignore)
+    return refused
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.disposeAsync()
+  }
+
+  /** Resolves with the errors, for who began it. */
+  #close(): Promise<readonly unknown[]> {
+    const state = this.#state
+    if (this.#moved || state.status === 'closed') return Promise.resolve([])
+    if (state.status === 'open') {
+      state.status = 'closing'
+      state.closed = closeByHand(state)
+      return state.closed
+    }
+    return state.whenClosed().then(() => [])
+  }
+
+  get #isClosed(): boolean {
+    return this.#moved || this.#state.status === 'closed'
+  }
+
+  #push(fn: HookFunction, options: HookOptions | undefined, face: typeof DEFER): HookRecord {
+    const { guest } = this.#env
+    const name = options?.name ?? (typeof fn === 'function' ? fn.name : '')
+    const site = this.#env.site(name, face === ADOPT ? this.adopt : this.defer)
+    const record = makeRecord(fn, options, guest, site, this.#state.record.context, face)
+    if (this.#isClosed) this.#cleanUpNow(record)
+    this.#state.add(record)
+    return record
+  }
+
+  /** What came too late is not lost: it is cleaned up, an exit waits for that, and the caller is told. */
+  #cleanUpNow(record: HookRecord): never {
+    const refusal = this.#refusal(`${hookName(record)} was cleaned up at once`)
+    try {
+      const result = record.fn(BY_HAND)
+      if (isThenable(result)) holdExit(this.#env.add, record, result)
+    } catch (error) {
+      refusal.cause = error
+    }
+    throw refusal
+  }
+
+  #refusal(consequence: string): ExodosError {
+    return new ExodosError('ERR_EXODOS_CLOSED', `scope ${this.name} ${this.#moved ? 'has moved' : 'is closed'}: ${consequence}`)
+  }
+
+  #moveIn(inner: HookRecord): void {
+    for (let at: HookRecord | undefined = this.#state.record; at; at = (at.place as Hook | undefined)?.stack?.owner)
+      if (at === inner) throw new ExodosTypeError('use(scope): expected a scope that this one is not in, got one that holds it')
+    if (inner.scope?.status !== 'open') return
+    if (this.#isClosed) {
+      inner.place?.remove()
+      this.#cleanUpNow(inner)
+    }
+    const before = inner.place
+    this.#state.add(inner)
+    before?.remove()
+  }
+}
+
+const wrap = (env: ScopeEnv, state: ScopeState) => new Scope(env, state)
+
+/** Makes an exit wait for the end of something that is being cleaned up outside of any scope. */
+export function holdExit(add: (record: HookRecord) => void, record: HookRecord, result: PromiseLike<unknown>): void {
+  const promise = Promise.resolve(result)
+  const held: HookRecord = { ...record, fn: () => promise.then(ignore, ignore), after: undefined }
+  try {
+    add(held)
+  } catch {
+    // The process is leaving already: nothing waits any more.
+  }
+  // A failure that nobody handles stays visible.
+  promise.finally(() => held.place?.remove())
 }

@@ -1,31 +1,99 @@
+import type { Duration } from './deadline.js'
 import { checkOptions, invalid } from './errors.js'
-import type { HookOptions } from './hook.js'
+import { type HookContext, type HookOptions, isAsyncFunction } from './hook.js'
 
 export interface TrackOptions {
   /** Shown when it hangs: "mail: send". Default `tracked work`. */
   name?: string
   /** At exit: `finish` (default) waits for it in `drain`, `abandon` doesn't. */
   onExit?: 'finish' | 'abandon'
+  /** The most time that `drain` waits for it. Default: what the phase may use. */
+  timeout?: Duration
+  /**
+   * Hands over what exodos doesn't wait for (any longer): called once, in `drain` for work to abandon, else in `save`
+   * when the work was overdue or the run was forced or cut. Not called for work that has settled meanwhile.
+   */
+  onAbandon?: (ctx: HookContext) => unknown
+}
+
+/** What became of tracked work since the process began. */
+export interface TrackStats {
+  /** Not settled yet. */
+  running: number
+  finished: number
+  failed: number
+  /** Of all these: left behind at an exit. */
+  abandoned: number
 }
 
 /** Registers a hook, as `onExit` does; returns how to take it off. */
-type Register = (fn: () => unknown, options: HookOptions) => () => void
+type Register = (fn: (ctx: HookContext) => unknown, options: HookOptions) => () => void
 
-/** Makes `track` out of a way to register hooks and of one turn of the event loop. */
-export function makeTrack(
-  register: Register,
-  turn: () => Promise<void>,
-): <T>(work: PromiseLike<T>, options?: TrackOptions) => Promise<T> {
-  return (work, options = {}) => {
+export interface Track {
+  <T>(work: PromiseLike<T>, options?: TrackOptions): Promise<T>
+  /** How much work is tracked in this process or worker thread, by all copies of exodos. */
+  stats(): TrackStats
+}
+
+export const noWork = (): TrackStats => ({ running: 0, finished: 0, failed: 0, abandoned: 0 })
+
+/** Makes `track` out of a way to register hooks, of one turn of the event loop, and of where the counts are kept. */
+export function makeTrack(register: Register, turn: () => Promise<void>, counts: () => TrackStats): Track {
+  const track = <T>(work: PromiseLike<T>, options: TrackOptions = {}): Promise<T> => {
     if (typeof work?.then !== 'function') throw invalid('track(promise)', 'a promise', work)
-    checkOptions('track(promise, options)', options, ['name', 'onExit'])
-    const { name = 'tracked work', onExit = 'finish' } = options
+    checkOptions('track(promise, options)', options, ['name', 'onExit', 'timeout', 'onAbandon'])
+    const { name = 'tracked work', onExit = 'finish', timeout, onAbandon } = options
     if (onExit !== 'finish' && onExit !== 'abandon') throw invalid('options.onExit', "'finish' or 'abandon'", onExit)
+    if (onAbandon !== undefined && typeof onAbandon !== 'function') throw invalid('options.onAbandon', 'a function', onAbandon)
+    const limits = { name, ...(timeout !== undefined && { timeout }) }
     const promise = Promise.resolve(work)
-    if (onExit === 'abandon') return promise
+    let isOver = false
+
+    const abandon = (ctx: HookContext) => {
+      if (isOver) return
+      counts().abandoned++
+      return onAbandon?.(ctx)
+    }
+    const sync = { ...(onAbandon && isAsyncFunction(onAbandon) && { sync: false }) }
     // Only waited for: how it ends is the business of whoever has the promise, who is given a turn to see to it.
-    const done = register(() => promise.then(turn, turn), { name, phase: 'drain' })
+    const finish = ({ signal }: HookContext) => {
+      signal.addEventListener('abort', () => {
+        if (isOver) return
+        if (onAbandon) register(abandon, { name: `${name}: hand over`, phase: 'save', ...sync })
+        else counts().abandoned++
+      })
+      return promise.then(turn, turn)
+    }
+    let cancel = () => {}
+    if (onExit === 'finish') cancel = register(finish, { ...limits, phase: 'drain' })
+    else if (onAbandon) cancel = register(abandon, { ...limits, ...sync, phase: 'drain' })
+    const settle = (how: 'finished' | 'failed') => {
+      isOver = true
+      const stats = counts()
+      stats.running--
+      stats[how]++
+      cancel()
+    }
+    counts().running++
     // The promise handed back is the one after the bookkeeping: a rejection nobody handles stays visible.
-    return promise.finally(done)
+    return promise.then(
+      (value) => {
+        settle('finished')
+        return value
+      },
+      (error) => {
+        settle('failed')
+        throw error
+      },
+    )
   }
+  return Object.assign(track, { stats: () => ({ ...counts() }) })
+}
+
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    value !== null &&
+    (typeof value === 'object' || typeof value === 'function') &&
+    typeof (value as { then?: unknown }).then === 'function'
+  )
 }

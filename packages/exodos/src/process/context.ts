@@ -1,6 +1,6 @@
+import type { Call } from '../core/call.js'
 import type { HookContext, HookFunction, HookRecord } from '../core/hook.js'
-import type { Call } from '../core/run.js'
-import { builtin, isDebugging } from './real.js'
+import { builtin, debugTopics } from './real.js'
 import { isSupervised } from './supervised.js'
 
 const { AsyncLocalStorage, AsyncResource } = builtin<typeof import('node:async_hooks')>('node:async_hooks')
@@ -28,7 +28,7 @@ export function currentCall(): Call | undefined {
   return running.getStore()
 }
 
-const wantsSites = isDebugging() || isSupervised
+const wantsSites = debugTopics().length > 0 || isSupervised
 
 /**
  * Remembers the place of a registration: `face` is the function that the user called. It costs a microsecond, so

@@ -1,9 +1,12 @@
+import type { Call } from '../core/call.js'
 import type { Clock } from '../core/deadline.js'
 import { ExodosError } from '../core/errors.js'
-import { type HookRecord, hookName, type Reason } from '../core/hook.js'
+import { type Plan, plan } from '../core/explain.js'
+import { type HookRecord, hookName, PHASES, type Place, type Reason } from '../core/hook.js'
 import { describeRun, type Report } from '../core/report.js'
-import { type Call, Run } from '../core/run.js'
-import { RootScope } from '../core/scope.js'
+import { RootScope } from '../core/root.js'
+import { Run } from '../core/run.js'
+import type { TrackStats } from '../core/work.js'
 import { publisher } from './channels.js'
 import { currentCall, inRootContext, within } from './context.js'
 import { isExitRequest, requests } from './exit-request.js'
@@ -30,6 +33,8 @@ export interface Platform {
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
+  /** Hands over the order in which a run that leaves is about to close, for whoever is debugging. */
+  tellOrder(plan: () => Plan): void
   /** Told what a run is doing, each time it does something else; undefined when the process has survived it. */
   watch(run: Run | undefined): void
   /** Hands the report to whoever wants one, before leaving. */
@@ -84,13 +89,18 @@ export interface Shared {
   host: boolean
   policy: Policy
   places: Map<string, string>
+  work?: TrackStats
 }
 
 /** What copies and versions of exodos know of each other's coordinator. Plain data and functions, only ever added to. */
 export interface CoordinatorProtocol {
   readonly protocol: number
   /** Registers the hook, and sets the record's `place`. */
-  add(record: HookRecord): { remove(): boolean }
+  add(record: HookRecord): Place
+  /** All that is registered, in the order in which it would run but for edges. */
+  records(): Iterable<HookRecord>
+  /** What a run would do now. */
+  explain(): Plan
   run(reason: Reason): Promise<Report>
   /** The application has come, and may bring a policy. */
   adopt(policy?: Policy): void
@@ -144,7 +154,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   /** Throws `ERR_EXODOS_CLOSED` once the process has left, `ERR_EXODOS_CYCLE` for edges that close a cycle. */
-  add(record: HookRecord): { remove(): boolean } {
+  add(record: HookRecord): Place {
     if (this.left) {
       const message = `onExit: the exit hooks have run and the process is leaving: ${hookName(record)} would never be called`
       throw new ExodosError('ERR_EXODOS_CLOSED', message)
@@ -156,10 +166,19 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     const run = this.current?.ended ? undefined : this.current
     const hook = this.scope.add(record, run?.phaseFor(record))
     record.place = hook
+    if (run?.leaving && run.hasBegun(record.phase) && !this.call) hook.late = true
     run?.wake()
     if (!record.guest) this.state.host = true
     this.platform.install()
     return hook
+  }
+
+  *records(): Iterable<HookRecord> {
+    for (const phase of PHASES) for (const { record } of this.scope.stack(phase)) yield record
+  }
+
+  explain(): Plan {
+    return plan(this.scope)
   }
 
   adopt(policy?: Policy): void {
@@ -255,6 +274,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   private leaveWith(run: Run, reason: Reason): void {
     run.leaving = true
     this.reason = reason
+    this.platform.tellOrder(() => this.explain())
     this.codeBefore = this.platform.exitCode
     if (reason.code !== undefined) this.platform.exitCode = reason.code
     // Without the hooks of libraries there may be no listeners yet, and the run needs them while it lasts.

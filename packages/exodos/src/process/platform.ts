@@ -7,7 +7,7 @@ import { writeError, writeReport } from './output.js'
 import { parent } from './parent.js'
 import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
-import { builtin, isDebugging, listenOnce, realProcess } from './real.js'
+import { builtin, debugTopics, listenOnce, realProcess } from './real.js'
 import { signals } from './signals.js'
 import { announce, tellReport, wantsReport } from './supervised.js'
 import { uncaught } from './uncaught.js'
@@ -65,9 +65,14 @@ export function makePlatform(out: WayOut): Platform {
       installAll()
     },
     uninstall,
+    tellOrder(makePlan) {
+      if (!debugTopics().includes('order')) return
+      const plan = makePlan()
+      writeError(`exodos: what will be closed, in this order:\n${plan.text}\n${plan.mermaid}`)
+    },
     watch: worker ? () => {} : watching.watch,
     deliver(makeReport, clean, { report: wanted }) {
-      const debug = isDebugging()
+      const debug = debugTopics().some((topic) => topic !== 'order')
       const isToldSupervisor = wantsReport && !worker
       if (clean && !debug && !wanted && !isToldSupervisor) return
       try {

@@ -27,10 +27,10 @@ export function isExiting(): boolean {
   return (realProcess as unknown as { _exiting?: boolean })._exiting === true
 }
 
-/** Asks for a summary of every exit, and for the place of every registration. */
-export function isDebugging(): boolean {
-  const { EXODOS_DEBUG } = realProcess.env
-  return EXODOS_DEBUG !== undefined && EXODOS_DEBUG !== '' && EXODOS_DEBUG !== '0'
+/** What somebody who is debugging wants to see: `order`, and a summary of every exit for any other word. */
+export function debugTopics(): string[] {
+  const { EXODOS_DEBUG = '' } = realProcess.env
+  return EXODOS_DEBUG.split(',').filter((topic) => topic !== '' && topic !== '0')
 }
 
 /** Differs from test file to test file where a framework isolates them within one process, as Jest does. */
