@@ -22,9 +22,11 @@ for (const name of ['exodos', 'signal-exit', 'exit-hook']) {
 
 const program = (name) => join(dir, `${name}.mjs`)
 
-/** Runs one of bench/programs and returns the JSON it prints. */
-export async function ask(node, name, ...args) {
-  const { stdout } = await exec(node, [program(name), ...args.map(String)], { env, timeout: 60_000 })
+/** Runs one of bench/programs, behind options of Node's, and returns the JSON it prints. */
+export async function ask(node, ...words) {
+  const at = words.findIndex((word) => !word.startsWith('--'))
+  const args = [...words.slice(0, at), program(words[at]), ...words.slice(at + 1).map(String)]
+  const { stdout } = await exec(node, args, { env, timeout: 60_000 })
   return JSON.parse(stdout)
 }
 

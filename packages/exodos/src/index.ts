@@ -12,7 +12,7 @@ import type { Report } from './core/report.js'
 import type { Scope, ScopeOptions } from './core/scope.js'
 import type { Track } from './core/work.js'
 import { captureSite } from './process/context.js'
-import { makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
+import { hold, makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
 import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
 
@@ -44,17 +44,18 @@ export const onExit: (fn: HookFunction, options?: HookOptions) => Registration =
 /**
  * Closes a resource on the way out, where `onExit` would call a function, and returns the resource.
  *
- * How it is closed is found by looking, in this order: `options.close`; what Node's streams, servers and WebSockets of
- * any library need; the methods `[Symbol.asyncDispose]`, `[Symbol.dispose]`, `$disconnect`, `close`, `quit`, `end`,
- * `disconnect`, `destroy`, `terminate`, `stop`, `shutdown`. A promise is waited for; a method whose first parameter is
- * named as callbacks are (`cb`, `callback`, `done`, …) is given one. docs/closing-popular-clients.md has a table.
+ * How it is closed is found by looking, in this order: `options.close`; what streams, servers, WebSockets, child
+ * processes and NATS need; the methods `[Symbol.asyncDispose]`, `$disconnect`, `end` where there is `close`, too, `close`,
+ * `quit`, `end`, `disconnect`, `destroy`, `terminate`, `stop`, `shutdown`, `[Symbol.dispose]`. A promise is waited for; a
+ * method whose first parameter is named as callbacks are (`cb`, `callback`, `done`, …) is given one.
+ * docs/closing-popular-clients.md has a table.
  *
  * A resource that is closed early by that same method is taken off. One that is registered twice is closed once.
  *
  * Works on the exit paths of `onExit`; in an 'exit' event and `process.reallyExit` only what has `[Symbol.dispose]`, or
  * a method that isn't asynchronous, is closed. Throws `ERR_EXODOS_INVALID_ARG` for what can't be closed, as `onExit`
- * for bad options. Throws `ERR_EXODOS_CLOSED` when the process is leaving and the resource's phase has begun: the
- * resource is closed at once, and whoever is starting up had better stop. Hooks of the run may still acquire.
+ * for bad options. Throws `ERR_EXODOS_CLOSED` when the process is leaving and the resource's phase has begun: the run
+ * closes the resource next, and whoever is starting up had better stop. Hooks of the run may still acquire.
  */
 export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* @__PURE__ */ makeCloseOnExit(false)
 
@@ -63,8 +64,8 @@ export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* 
  * or on the way out if it is still open then. The counterpart of Python's `contextlib.AsyncExitStack`, with the verbs of
  * TC39's `AsyncDisposableStack`.
  *
- * Works on the exit paths of `onExit`. Throws `ERR_EXODOS_INVALID_ARG` for bad options, `ERR_EXODOS_CYCLE`,
- * `ERR_EXODOS_CLOSED` once the hooks have run and the process is leaving.
+ * Works on the exit paths of `onExit`. Throws `ERR_EXODOS_INVALID_ARG` for bad options, `ERR_EXODOS_CYCLE`, and
+ * `ERR_EXODOS_CLOSED` when the process is leaving and `release` has begun, but for hooks of the run.
  */
 export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScopes(false)
 
@@ -92,7 +93,7 @@ export const finalize: <T extends object, A extends readonly unknown[] = [], R =
  * one never stops the next; rejects with it at the end, with several as TC39's `SuppressedError`, all in its `errors`.
  */
 export function runFinalizers(options?: { minPriority?: number }): Promise<void> {
-  return runAll(() => coordinator().records(), options)
+  return runAll(() => coordinator().records(), hold, options)
 }
 
 /**

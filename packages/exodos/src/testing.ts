@@ -56,6 +56,7 @@ export function isolateExits(options: { clock?: Clock } = {}): IsolatedExits {
     exitCode: 0,
     install: nothing,
     uninstall: nothing,
+    retire: nothing,
     tellOrder: nothing,
     watch: nothing,
     deliver: nothing,

@@ -59,13 +59,15 @@ class Closing {
     const { members } = this.scope
     this.open++
     members.opened(member)
-    new Promise((resolve) => resolve(result))
-      .catch((error) => this.errors.push(error))
-      .then(() => {
-        this.open--
-        members.settled(member)
-        this.advance()
-      })
+    const settle = () => {
+      this.open--
+      members.settled(member)
+      this.advance()
+    }
+    Promise.resolve(result).then(settle, (error) => {
+      this.errors.push(error)
+      settle()
+    })
   }
 }
 
@@ -77,10 +79,10 @@ const NativeSuppressedError = (globalThis as { SuppressedError?: unknown }).Supp
  * `SuppressedError` has it (on Node < 24 an error of that name and shape). All are in `errors`, too: Node's `util.inspect`
  * shows no `error` and `suppressed`, and nothing that is nested deep. `body` is the error that the closing followed.
  */
-export function suppressing(errors: readonly unknown[], body?: { error: unknown }): unknown {
+export function suppressing(errors: readonly unknown[], where: string, body?: { error: unknown }): unknown {
   const all = body ? [body.error, ...errors] : [...errors]
   if (all.length === 1) return all[0]
-  const message = `${all.length} errors while a scope was closed`
+  const message = `${all.length} errors ${where}`
   const last = all.reduce((suppressed, error) => suppressedError(error, suppressed, message)) as Error
   Object.defineProperty(last, 'errors', { value: all, enumerable: true, writable: true, configurable: true })
   if (body) Object.defineProperty(last, 'cause', { value: body.error, writable: true, configurable: true })

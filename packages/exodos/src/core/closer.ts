@@ -1,6 +1,7 @@
-import { checkOptions, ExodosTypeError, invalid } from './errors.js'
+import { checkOptions, ExodosTypeError, invalid, show } from './errors.js'
 import { type HookContext, type HookFunction, type HookOptions, type HookRecord, isAsyncFunction } from './hook.js'
 import { type Kind, kindOf } from './kinds.js'
+import { isThenable } from './work.js'
 
 /** How to give back a resource of type `T`, and when. */
 export interface CloseOptions<T> extends Omit<HookOptions, 'replace'> {
@@ -8,10 +9,12 @@ export interface CloseOptions<T> extends Omit<HookOptions, 'replace'> {
   close?: (keyof T & string) | ((resource: T, ctx: HookContext) => unknown)
 }
 
-/** Methods that close something, the most graceful first. */
+/**
+ * Methods that close something, the most graceful first. A synchronous dispose can't be waited for: it comes last. What
+ * has both, ends gracefully by `end` and abruptly by `close` (mysql2, postgres).
+ */
 const VERBS = [
   Symbol.asyncDispose,
-  Symbol.dispose,
   '$disconnect',
   'close',
   'quit',
@@ -21,7 +24,17 @@ const VERBS = [
   'terminate',
   'stop',
   'shutdown',
+  Symbol.dispose,
 ] as const
+
+/** The codes of errors that say: it is closed already. */
+const CLOSED = [
+  'ERR_SERVER_NOT_RUNNING',
+  'ERR_SOCKET_DGRAM_NOT_RUNNING',
+  'ERR_DIR_CLOSED',
+  'UND_ERR_DESTROYED',
+  'CONNECTION_CLOSED',
+]
 
 type Method = (this: unknown, callback?: (error?: unknown) => void) => unknown
 
@@ -30,6 +43,8 @@ interface Closer {
   close(ctx: HookContext): unknown
   /** Does it finish before it returns? As `sync` of `onExit`. */
   readonly sync: boolean | undefined
+  /** May it be called again, by its contract? */
+  readonly isRepeatable: boolean
   /** Tells when the resource is closed by somebody else. */
   watch(gone: () => void): void
 }
@@ -37,18 +52,34 @@ interface Closer {
 /** What is needed to register a resource. `owned` is to be called with the record, once that is registered. */
 export interface Ownership {
   readonly fn: HookFunction
-  readonly options: HookOptions
+  readonly name: string
+  readonly sync: boolean | undefined
+  /** Those of the user, without `close`. */
+  readonly options: HookOptions | undefined
+  readonly isRepeatable: boolean
   owned(record: HookRecord): void
 }
 
 /** Finds how a resource is closed. `call` is what the user has called, `known` the options that it takes besides `close`. */
-export function ownership<T>(call: string, resource: T, options: CloseOptions<T> = {}, known: readonly string[]): Ownership {
-  checkOptions(call, options, [...known, 'close'])
-  const { close, ...rest } = options
-  const closer = findCloser(call, resource, close as string | undefined)
+export function ownership<T>(
+  call: string,
+  resource: T,
+  options: CloseOptions<T> | undefined,
+  known: readonly string[],
+): Ownership {
+  let close: unknown
+  let rest: HookOptions | undefined
+  if (options !== undefined) {
+    checkOptions(call, options, [...known, 'close'])
+    ;({ close, ...rest } = options)
+  }
+  const closer = findCloser(call, resource, close)
   return {
     fn: (ctx) => closer.close(ctx),
-    options: { sync: closer.sync, ...rest, name: rest.name ?? ownName(resource) } as HookOptions,
+    name: ownName(resource),
+    sync: closer.sync,
+    options: rest,
+    isRepeatable: closer.isRepeatable,
     owned: (record) => hold(resource as object, record, closer),
   }
 }
@@ -71,6 +102,7 @@ function findCloser(call: string, resource: unknown, close: unknown): Closer {
     return {
       close: (ctx) => close(resource, ctx),
       sync: isAsyncFunction(close) ? false : undefined,
+      isRepeatable: true,
       watch: () => {},
     }
   if (close !== undefined && typeof close !== 'string')
@@ -78,11 +110,16 @@ function findCloser(call: string, resource: unknown, close: unknown): Closer {
   const isObject = (typeof resource === 'object' && resource !== null) || typeof resource === 'function'
   const kind = isObject && close === undefined ? kindOf(resource) : undefined
   if (kind) return ofKind(resource as object, kind)
-  const method = isObject ? (close === undefined ? VERBS : [close]).find((verb) => isMethod(resource, verb)) : undefined
+  const method = isObject ? methodOf(resource, close) : undefined
   if (method !== undefined) return byMethod(resource as Record<PropertyKey, Method>, method)
-  const looked =
-    close === undefined ? VERBS.map((verb) => (typeof verb === 'symbol' ? `[${verb.description}]` : verb)).join(', ') : close
+  const looked = close === undefined ? VERBS.map(nameOf).join(', ') : close
   throw new ExodosTypeError(`${call}: expected something to close, with one of the methods ${looked}, got ${describe(resource)}`)
+}
+
+function methodOf(resource: unknown, close: string | undefined): PropertyKey | undefined {
+  if (close !== undefined) return isMethod(resource, close) ? close : undefined
+  const found = VERBS.find((verb) => isMethod(resource, verb))
+  return found === 'close' && isMethod(resource, 'end') ? 'end' : found
 }
 
 function isMethod(resource: unknown, verb: PropertyKey): boolean {
@@ -98,34 +135,61 @@ function ofKind(resource: object, kind: Kind<object>): Closer {
   return {
     close: (ctx) => kind.close(resource, ctx),
     sync: false,
+    isRepeatable: true,
     watch: (gone) => kind.watch(resource, gone),
   }
 }
 
 function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Closer {
   const method = resource[name] as Method
-  const sync = name === Symbol.dispose ? true : name === Symbol.asyncDispose || isAsyncFunction(method) ? false : undefined
+  const isAsync = name === Symbol.asyncDispose || isAsyncFunction(method)
   return {
-    close: () => (takesCallback(method) ? withCallback(resource, name) : (resource[name] as Method)()),
-    sync,
+    close() {
+      // Some refuse to be closed when they are not open, or not open yet.
+      if ((resource as { isOpen?: unknown }).isOpen === false) return undefined
+      const result = takesCallback(name, method) ? withCallback(resource, name) : attempt(() => (resource[name] as Method)())
+      return isThenable(result) ? Promise.resolve(result).catch(unlessClosed) : result
+    },
+    sync: name === Symbol.dispose ? true : isAsync ? false : undefined,
+    isRepeatable: typeof name === 'symbol',
     watch: (gone) => watchMethod(resource, name, gone),
   }
 }
 
-/** Does its first parameter have the name that callbacks have? Only the name tells: `ws.close(code)` and `redis.disconnect(reconnect)` must not be given a function. */
-function takesCallback(method: Method): boolean {
-  if (method.length === 0 || isAsyncFunction(method)) return false
-  const [, first] =
-    /^[^(=]*\(?\s*([\w$]+)/.exec(Function.prototype.toString.call(method).replace(/^(async\s+)?function\b/, '')) ?? []
-  return first !== undefined && /^(cb|done|next|fn)$|(cb|callback)$/i.test(first)
+function attempt(close: () => unknown): unknown {
+  try {
+    return close()
+  } catch (error) {
+    return unlessClosed(error)
+  }
+}
+
+function unlessClosed(error: unknown): undefined {
+  if (!CLOSED.includes((error as { code?: string } | null | undefined)?.code as string)) throw error
+}
+
+/**
+ * Does its first parameter have the name that callbacks have? Only the name tells: `ws.close(code)` and
+ * `redis.disconnect(reconnect)` must not be given a function. `terminate` of worker threads has a deprecated one.
+ */
+function takesCallback(name: PropertyKey, method: Method): boolean {
+  if (name === 'terminate' || isAsyncFunction(method)) return false
+  const source = Function.prototype.toString.call(method)
+  const [, parameter] = /^([\w$]+)\s*=>/.exec(source) ?? /^[^(]*\(\s*([\w$]+)\s*[,)=]/.exec(source) ?? []
+  return parameter !== undefined && /^(cb|done|next|fn)$|(cb|callback)$/i.test(parameter)
 }
 
 /** Closes by a method that takes a callback, and may return a promise as well. */
 function withCallback(resource: Record<PropertyKey, Method>, name: PropertyKey): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const result = (resource[name] as Method)((error) => (error ? reject(error) : resolve(undefined)))
-    if (typeof (result as PromiseLike<unknown> | undefined)?.then === 'function') resolve(result)
+    const result = (resource[name] as Method)((error) => (isError(error) ? reject(error) : resolve(undefined)))
+    if (isThenable(result)) resolve(result)
   })
+}
+
+/** Some give their callbacks an event, or a result. */
+function isError(value: unknown): boolean {
+  return value instanceof Error || typeof (value as Error | null | undefined)?.stack === 'string'
 }
 
 /** Closed by its own method, whoever calls that: from then on exodos has nothing to do with it, and its methods are as they were. */
@@ -158,7 +222,13 @@ function ownName(resource: unknown): string {
 }
 
 function describe(resource: unknown): string {
-  if (resource === null || typeof resource !== 'object')
-    return String(typeof resource === 'function' ? `function ${resource.name}` : resource)
-  return `an object of ${ownName(resource)}`
+  if (resource === null || typeof resource !== 'object') return show(resource)
+  const name = ownName(resource)
+  return name === 'resource' ? 'an object without them' : `an object of ${name}`
+}
+
+/** Node 20 has other descriptions for its symbols. */
+function nameOf(verb: (typeof VERBS)[number]): string {
+  if (typeof verb === 'string') return verb
+  return verb === Symbol.dispose ? '[Symbol.dispose]' : '[Symbol.asyncDispose]'
 }

@@ -56,7 +56,7 @@ export function plan(scope: RootScope): Plan {
       ],
       after: [...labels].map(([other, label]) => ({ id: idOf(other), label })),
       ...(record.scope && { members: steps(record.scope.members), parallel: record.scope.parallel }),
-      ...(site !== undefined && site !== record.name && { site }),
+      ...(site !== undefined && site !== hookName(record) && { site }),
     }
   }
   const phases = PHASES.map((phase) => ({ phase, steps: steps(scope.stack(phase)) })).filter((each) => each.steps.length > 0)

@@ -1,6 +1,6 @@
 import { suppressing } from './close.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
-import { type HookRecord, makeRecord } from './hook.js'
+import { type HookRecord, isAsyncFunction, ownName, type Place } from './hook.js'
 import { isThenable } from './work.js'
 
 export interface FinalizeOptions<A extends readonly unknown[]> {
@@ -33,85 +33,123 @@ export interface FinalizerEnv {
 }
 
 /**
- * All finalizers whose target may still be collected. It holds them strongly: who keeps neither the target nor the
- * finalizer gets its call all the same.
+ * A finalizer as its hook's record. There may be millions, and to be walked over by the collector is most of what each
+ * costs: so it is one small object, and what is the same for all of them is in its class.
  */
-const collected = new FinalizationRegistry<Finalizer<object, readonly unknown[], unknown>>((finalizer) => finalizer.collected())
+class Entry implements HookRecord {
+  place: Place | undefined = undefined
 
-/** Calls a function once: when its target is collected, when it is called by hand, or on the way out. */
-export class Finalizer<T extends object, A extends readonly unknown[], R> {
-  #env: FinalizerEnv
-  #target: WeakRef<T> | undefined
-  #callback: ((...args: A) => R) | undefined
-  #args: A
-  #record: HookRecord | undefined
+  constructor(
+    readonly env: FinalizerEnv,
+    readonly name: string,
+    readonly priority: number,
+    readonly site: HookRecord['site'],
+    /** Undefined once it has been called or detached. */
+    public callback: AnyFunction | undefined,
+    public args: readonly unknown[],
+    readonly target: WeakRef<object> | undefined,
+  ) {}
 
-  /** @internal */
-  constructor(env: FinalizerEnv, target: T | null | undefined, callback: (...args: A) => R, args: A) {
-    this.#env = env
-    this.#callback = callback
-    this.#args = args
-    if (target) {
-      this.#target = new WeakRef(target)
-      collected.register(target, this as unknown as Finalizer<object, readonly unknown[], unknown>, this)
-    }
+  get phase() {
+    return 'release' as const
+  }
+  get timeout() {
+    return undefined
+  }
+  get after() {
+    return undefined
+  }
+  get state() {
+    return undefined
+  }
+  get replace() {
+    return false
+  }
+  get context() {
+    return undefined
+  }
+  get finalizer() {
+    return true
+  }
+  get guest(): boolean {
+    return this.env.guest
   }
 
-  /** @internal */
-  atExit(record: HookRecord): void {
-    this.#record = record
+  get fn(): () => unknown {
+    return () => this.take()?.()
   }
 
-  /** Not called and not detached yet. */
-  get alive(): boolean {
-    return this.#callback !== undefined
+  get sync(): false | undefined {
+    return isAsyncFunction(this.callback) ? false : undefined
   }
 
-  /** Calls the callback and returns its result; undefined if it has been called or detached before. An error in it is thrown. */
-  call(): R | undefined {
-    return this.#take()?.()
+  /** The call, for whoever is first. */
+  take(): (() => unknown) | undefined {
+    const { callback, args } = this
+    if (!callback) return undefined
+    this.callback = undefined
+    this.args = NO_ARGS
+    this.place?.remove()
+    return () => (callback as (...args: readonly unknown[]) => unknown)(...args)
   }
 
-  /** What is to be done, without doing it; undefined when it is not alive. `target` is undefined for a finalizer without one. */
-  peek(): FinalizerInfo<T | undefined, A, R> | undefined {
-    if (!this.#callback) return undefined
-    return { target: this.#target?.deref(), callback: this.#callback, args: this.#args }
-  }
-
-  /** The callback is never called. Returns what it would have been called with; undefined when it is not alive. */
-  detach(): FinalizerInfo<T | undefined, A, R> | undefined {
-    const info = this.peek()
-    this.#take()
-    return info
-  }
-
-  /** @internal Its target is gone. An error nobody handles is an uncaught one; it doesn't keep others from being called. */
+  /** The target is gone. An error nobody handles is an uncaught one; it doesn't keep others from being called. */
   collected(): void {
-    const record = this.#record ?? makeRecord(ignore, { name: 'finalizer' }, this.#env.guest, undefined, undefined)
     try {
-      const result = this.call()
-      if (isThenable(result)) this.#env.hold(record, result)
+      const result = this.take()?.()
+      if (isThenable(result)) this.env.hold(this, result)
     } catch (error) {
       queueMicrotask(() => {
         throw error
       })
     }
   }
+}
 
-  /** The call, for whoever is first. */
-  #take(): (() => R) | undefined {
-    const callback = this.#callback
+const NO_ARGS: readonly never[] = []
+
+/**
+ * All finalizers whose target may still be collected. It holds them strongly: who keeps neither the target nor the
+ * finalizer gets its call all the same. Without tokens for taking one off, which cost as much again: what was called by
+ * hand is found dead.
+ */
+const targets = /* @__PURE__ */ new FinalizationRegistry<Entry>((entry) => entry.collected())
+
+/** Calls a function once: when its target is collected, when it is called by hand, or on the way out. */
+export class Finalizer<T extends object, A extends readonly unknown[], R> {
+  readonly #entry: Entry
+
+  /** @internal */
+  constructor(entry: Entry) {
+    this.#entry = entry
+  }
+
+  /** Not called and not detached yet. */
+  get alive(): boolean {
+    return this.#entry.callback !== undefined
+  }
+
+  /** Calls the callback and returns its result; undefined if it has been called or detached before. An error in it is thrown. */
+  call(): R | undefined {
+    return this.#entry.take()?.() as R | undefined
+  }
+
+  /** What is to be done, without doing it; undefined when it is not alive. `target` is undefined for a finalizer without one. */
+  peek(): FinalizerInfo<T | undefined, A, R> | undefined {
+    const { callback, args, target } = this.#entry
     if (!callback) return undefined
-    const args = this.#args
-    this.#callback = undefined
-    this.#args = [] as unknown as A
-    this.#record?.place?.remove()
-    if (this.#target) collected.unregister(this)
-    return () => callback(...args)
+    return { target: target?.deref() as T | undefined, callback: callback as (...args: A) => R, args: args as A }
+  }
+
+  /** The callback is never called. Returns what it would have been called with; undefined when it is not alive. */
+  detach(): FinalizerInfo<T | undefined, A, R> | undefined {
+    const info = this.peek()
+    this.#entry.take()
+    return info
   }
 }
 
-const ignore = () => {}
+const OPTIONS = ['args', 'priority', 'atExit', 'name']
 
 /** Makes `finalize` for a thread. */
 export function makeFinalize(env: FinalizerEnv) {
@@ -120,8 +158,8 @@ export function makeFinalize(env: FinalizerEnv) {
     callback: (...args: A) => R,
     options: FinalizeOptions<A> = {},
   ): Finalizer<T, A, R> => {
-    checkOptions('finalize(target, callback, options)', options, ['args', 'priority', 'atExit', 'name'])
-    const { args = [] as unknown as A, priority = 0, atExit = true } = options
+    checkOptions('finalize(target, callback, options)', options, OPTIONS)
+    const { args = NO_ARGS as unknown as A, priority = 0, atExit = true, name = ownName(callback) } = options
     const hasTarget = target !== null && target !== undefined
     if (hasTarget && typeof target !== 'object' && typeof target !== 'function')
       throw invalid('finalize(target)', 'an object, a function, or null for at exit alone', target)
@@ -133,24 +171,23 @@ export function makeFinalize(env: FinalizerEnv) {
       throw new ExodosTypeError('finalize(target): expected a target or atExit: true, got neither: it could never be called')
     if (hasTarget && (args.includes(target) || (callback as unknown) === target))
       throw new ExodosTypeError('options.args: expected values without the target, got the target: it would never be collected')
-    const name = options.name ?? callback.name
-    const finalizer = new Finalizer(env, target, callback, args)
-    if (!atExit) return finalizer
-    const record: HookRecord = {
-      ...makeRecord(() => finalizer.call(), { name, priority }, env.guest, env.site(name), undefined),
-      finalizer: true,
-    }
-    finalizer.atExit(record)
-    env.add(record)
-    return finalizer
+    if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
+    const entry = new Entry(env, name, priority, env.site(name), callback, args, hasTarget ? new WeakRef(target) : undefined)
+    if (atExit) env.add(entry)
+    if (hasTarget) targets.register(target, entry)
+    return new Finalizer(entry)
   }
 }
 
 /**
  * Calls the finalizers of all that is registered, in the order of an exit, one after another. Those made meanwhile
- * come next. `records` lists what is registered, in order.
+ * come next. `records` lists what is registered, in order; `hold` makes an exit wait.
  */
-export async function runFinalizers(records: () => Iterable<HookRecord>, options: { minPriority?: number } = {}): Promise<void> {
+export async function runFinalizers(
+  records: () => Iterable<HookRecord>,
+  hold: (record: HookRecord, result: PromiseLike<unknown>) => void,
+  options: { minPriority?: number } = {},
+): Promise<void> {
   checkOptions('runFinalizers(options)', options, ['minPriority'])
   const { minPriority = Number.NEGATIVE_INFINITY } = options
   if (typeof minPriority !== 'number' || Number.isNaN(minPriority)) throw invalid('options.minPriority', 'a number', minPriority)
@@ -161,12 +198,14 @@ export async function runFinalizers(records: () => Iterable<HookRecord>, options
     record.place?.remove()
     try {
       const result = (record.fn as AnyFunction)()
-      if (isThenable(result)) await result
+      if (!isThenable(result)) continue
+      hold(record, result)
+      await result
     } catch (error) {
       errors.push(error)
     }
   }
-  if (errors.length > 0) throw suppressing(errors)
+  if (errors.length > 0) throw suppressing(errors, 'in finalizers')
 }
 
 function first<T>(items: Iterable<T>, matches: (item: T) => boolean): T | undefined {

@@ -100,7 +100,7 @@ export interface HookRecord {
   /** Made by `finalize`. */
   readonly finalizer?: boolean
   /** Where it stands in the registry of the coordinator that has it now. */
-  place?: Place
+  place?: Place | undefined
   /** Left over from a test file that has ended: runs when the process leaves, in no explicit run. */
   orphan?: boolean
 }
@@ -113,7 +113,10 @@ export const MEMBER_OPTIONS = ['name', 'timeout', 'priority', 'after', 'sync', '
 const OPTIONS = [...MEMBER_OPTIONS, 'phase', 'replace']
 const ON_EXIT = { call: 'onExit(fn, options)', options: OPTIONS }
 
-/** Checks what a caller gave and makes the record of it; `face` is what was called. Throws `ERR_EXODOS_INVALID_ARG`. */
+/**
+ * Checks what a caller gave and makes the record of it. `face` is what was called, `defaults` what the options leave out
+ * where the function itself doesn't tell. Throws `ERR_EXODOS_INVALID_ARG`.
+ */
 export function makeRecord(
   fn: HookFunction,
   options: HookOptions = NONE,
@@ -121,18 +124,19 @@ export function makeRecord(
   site: HookRecord['site'],
   context: HookRecord['context'],
   face = ON_EXIT,
+  defaults: { name?: string; sync?: boolean | undefined } = NONE as { name?: string },
 ): HookRecord {
   if (typeof fn !== 'function') throw invalid(face.call.replace(', options', ''), 'a function', fn)
   if (options === NONE) {
     // The common case first: 15 ns instead of 60 for the ten look-ups below.
     return {
       fn,
-      name: ownName(fn),
+      name: defaults.name ?? ownName(fn),
       phase: 'release',
       priority: 0,
       timeout: undefined,
       after: undefined,
-      sync: undefined,
+      sync: defaults.sync,
       state: undefined,
       replace: false,
       site,
@@ -141,7 +145,8 @@ export function makeRecord(
     }
   }
   checkOptions(face.call, options, face.options)
-  const { name = ownName(fn), phase = 'release', timeout, priority = 0, after, sync, state, replace = false } = options
+  const { name = defaults.name ?? ownName(fn), phase = 'release', timeout, priority = 0 } = options
+  const { after, sync = defaults.sync, state, replace = false } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (!PHASES.includes(phase)) throw invalid('options.phase', `one of ${PHASES.join(', ')}`, phase)
   if (typeof priority !== 'number' || Number.isNaN(priority)) throw invalid('options.priority', 'a number', priority)
@@ -166,8 +171,10 @@ export function makeRecord(
   }
 }
 
-function ownName(fn: HookFunction): string {
-  return typeof fn.name === 'string' ? fn.name : ''
+/** A function's name, where it has one. */
+export function ownName(fn: unknown): string {
+  const name = typeof fn === 'function' ? (fn.name as unknown) : ''
+  return typeof name === 'string' ? name : ''
 }
 
 function edges(after: NonNullable<HookOptions['after']>, phase: Phase): ReadonlyArray<string | HookRecord> {

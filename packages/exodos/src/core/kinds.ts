@@ -17,6 +17,9 @@ interface Emitter {
 interface StreamLike extends Emitter {
   closed?: boolean
   destroyed: boolean
+  connecting?: boolean
+  pending?: boolean
+  _isStdio?: boolean
   writableEnded?: boolean
   writableFinished?: boolean
   end?(): unknown
@@ -25,13 +28,17 @@ interface StreamLike extends Emitter {
 
 /** Writes out what a stream has, then destroys it; at its limit without waiting. `destroy` alone, as its own `Symbol.asyncDispose`, loses that. */
 const stream: Kind<StreamLike> = {
-  is: (resource) => hasMethods(resource, 'pipe', 'destroy', 'once') && 'destroyed' in resource,
+  is: (resource) => has(resource, 'pipe') && has(resource, 'destroy') && has(resource, 'once') && 'destroyed' in resource,
   close(stream, { signal }) {
+    // What is left in these is written when the process leaves; to end them would make others' last words fail.
+    if (stream._isStdio) return undefined
     if (stream.closed || (stream.destroyed && stream.closed === undefined)) return undefined
     const finish = () => stream.destroy()
     const closed = settled(stream, 'close')
     signal.addEventListener('abort', finish, { once: true })
-    if (signal.aborted || stream.destroyed || !stream.end || stream.writableFinished) finish()
+    // A socket that was never connected would not even tell that it has ended.
+    const isUnused = stream.connecting === false && stream.pending === true
+    if (signal.aborted || stream.destroyed || isUnused || !stream.end || stream.writableFinished) finish()
     else {
       stream.once('finish', finish)
       if (!stream.writableEnded) stream.end()
@@ -43,22 +50,49 @@ const stream: Kind<StreamLike> = {
 
 interface ServerLike extends Emitter {
   listening: boolean
+  on(event: string, listener: (connection: Connection) => void): unknown
   close(callback?: (error?: Error) => void): unknown
   closeIdleConnections?(): void
   closeAllConnections?(): void
 }
 
-/** Stops listening, and waits for the connections; at its limit those of HTTP are cut. */
+interface Connection extends Emitter {
+  /** Of HTTP/2's sessions: waits for the streams. */
+  close?(): void
+  destroy(): void
+}
+
+/** Connections of servers that can't cut them themselves, and sessions of HTTP/2. */
+const connections = new WeakMap<object, Set<Connection>>()
+
+/** Stops listening, and waits for the connections; at its limit they are cut. */
 const server: Kind<ServerLike> = {
-  is: (resource) => hasMethods(resource, 'listen', 'close', 'once') && 'listening' in resource,
+  is: (resource) => has(resource, 'listen') && has(resource, 'close') && 'listening' in resource,
   close(server, { signal }) {
     if (!server.listening) return undefined
     const closed = new Promise<void>((resolve, reject) => server.close((error) => (error ? reject(error) : resolve())))
+    const open = connections.get(server) ?? []
     server.closeIdleConnections?.()
-    signal.addEventListener('abort', () => server.closeAllConnections?.(), { once: true })
+    for (const connection of open) connection.close?.()
+    const cut = () => {
+      server.closeAllConnections?.()
+      for (const connection of open) connection.destroy()
+    }
+    if (signal.aborted) cut()
+    else signal.addEventListener('abort', cut, { once: true })
     return closed
   },
-  watch: (server, gone) => void server.once('close', gone),
+  watch(server, gone) {
+    server.once('close', gone)
+    if (server.closeAllConnections || connections.has(server)) return
+    const open = new Set<Connection>()
+    connections.set(server, open)
+    for (const event of ['connection', 'session'])
+      server.on(event, (connection) => {
+        open.add(connection)
+        connection.once('close', () => open.delete(connection))
+      })
+  },
 }
 
 interface SocketLike {
@@ -66,19 +100,28 @@ interface SocketLike {
   readonly CLOSED: number
   close(code?: number): void
   terminate?(): void
-  addEventListener(type: 'close', listener: () => void, options?: { once: boolean }): void
+  addEventListener(type: string, listener: () => void, options?: { once: boolean }): void
 }
 
 /** Says goodbye and waits for the answer; at its limit the connection is cut, where the library can do that. */
 const webSocket: Kind<SocketLike> = {
-  is: (resource) => hasMethods(resource, 'close', 'send', 'addEventListener') && 'readyState' in resource && 'CLOSED' in resource,
+  is: (resource) =>
+    has(resource, 'close') &&
+    has(resource, 'send') &&
+    has(resource, 'addEventListener') &&
+    'readyState' in resource &&
+    'CLOSED' in resource,
   close(socket, { signal }) {
     if (socket.readyState === socket.CLOSED) return undefined
     const closed = new Promise<void>((resolve) => socket.addEventListener('close', () => resolve(), { once: true }))
+    // One that was still connecting is told that it failed.
+    socket.addEventListener('error', () => {})
     // "Going away"; the browsers' API leaves that code to the browser.
     if (socket.terminate) socket.close(1001)
     else socket.close()
-    signal.addEventListener('abort', () => socket.terminate?.(), { once: true })
+    const cut = () => socket.terminate?.()
+    if (signal.aborted) cut()
+    else signal.addEventListener('abort', cut, { once: true })
     return closed
   },
   watch: (socket, gone) => socket.addEventListener('close', gone, { once: true }),
@@ -92,7 +135,10 @@ interface SocketServerLike extends Emitter {
 /** Its own `close` waits for the clients, and tells them nothing. */
 const webSocketServer: Kind<SocketServerLike> = {
   is: (resource) =>
-    hasMethods(resource, 'handleUpgrade', 'close', 'once') && (resource as SocketServerLike).clients instanceof Set,
+    has(resource, 'handleUpgrade') &&
+    has(resource, 'close') &&
+    has(resource, 'once') &&
+    (resource as SocketServerLike).clients instanceof Set,
   close(server, ctx) {
     const closed = new Promise<void>((resolve, reject) => server.close((error) => (error ? reject(error) : resolve())))
     for (const client of server.clients) webSocket.close(client, ctx)
@@ -101,19 +147,55 @@ const webSocketServer: Kind<SocketServerLike> = {
   watch: (server, gone) => void server.once('close', gone),
 }
 
-const KINDS = [stream, server, webSocketServer, webSocket] as unknown as readonly Kind<object>[]
+interface ChildLike extends Emitter {
+  exitCode: number | null
+  signalCode: string | null
+  kill(signal?: string): boolean
+}
+
+/** Asks a child process to end, and waits for that; at its limit it is killed. */
+const child: Kind<ChildLike> = {
+  is: (resource) => has(resource, 'kill') && 'exitCode' in resource && 'signalCode' in resource,
+  close(child, { signal }) {
+    if (child.exitCode !== null || child.signalCode !== null) return undefined
+    const ended = new Promise<void>((resolve) => void child.once('exit', () => resolve()))
+    const kill = () => child.kill('SIGKILL')
+    child.kill()
+    if (signal.aborted) kill()
+    else signal.addEventListener('abort', kill, { once: true })
+    return ended
+  },
+  watch: (child, gone) => void child.once('exit', gone),
+}
+
+interface NatsLike {
+  drain(): Promise<void>
+  isClosed(): boolean
+  closed(): Promise<unknown>
+}
+
+/** Its `close` loses what it has published last. Others' `drain` is something else. */
+const nats: Kind<NatsLike> = {
+  is: (resource) => ['drain', 'publish', 'isClosed', 'isDraining', 'closed'].every((name) => has(resource, name)),
+  close: (connection) => (connection.isClosed() ? undefined : connection.drain()),
+  watch: (connection, gone) => void connection.closed().then(gone, gone),
+}
+
+const KINDS = [stream, server, webSocketServer, webSocket, child] as unknown as readonly Kind<object>[]
 
 export function kindOf(resource: object): Kind<object> | undefined {
   try {
-    return KINDS.find((kind) => kind.is(resource))
+    // Most tell by an event when they are closed; what can't is none of these.
+    if (has(resource, 'once') || has(resource, 'addEventListener')) return KINDS.find((kind) => kind.is(resource))
+    return nats.is(resource) ? (nats as unknown as Kind<object>) : undefined
   } catch {
     // A getter, or a proxy, that throws.
     return undefined
   }
 }
 
-function hasMethods(resource: object, ...names: string[]): boolean {
-  return names.every((name) => typeof (resource as Record<string, unknown>)[name] === 'function')
+function has(resource: object, name: string): boolean {
+  return typeof (resource as Record<string, unknown>)[name] === 'function'
 }
 
 /** Waits for an event; an error that comes first is the result. */

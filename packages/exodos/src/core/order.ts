@@ -37,17 +37,17 @@ export class Hook implements Place {
  * waits for; and who waits for a member of a scope beside it, waits for that scope. So each stack orders its own hooks alone.
  */
 export class Stack {
-  private readonly rings = new Map<number, Hook>()
-  /** The rings, highest priority first. */
-  private ordered: Hook[] = []
+  /** One ring for each priority, the highest first. */
+  private readonly rings: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
   private index: Map<Target, Set<Hook>> | undefined
   /** How many edges of hooks not yet over lead to what. */
-  private readonly awaited = new Map<Target, number>()
+  private awaited: Map<Target, number> | undefined
+  // Most scopes have none of these, and a scope must cost little.
   /** Scopes that are not yet over. */
-  private readonly scopes = new Set<Hook>()
+  private scopes: Set<Hook> | undefined
   /** Called, and not yet settled. */
-  private readonly open = new Set<Hook>()
+  private open: Set<Hook> | undefined
 
   /** `owner` is the record of the scope whose members these are. */
   constructor(
@@ -58,13 +58,13 @@ export class Stack {
   /** Throws `ERR_EXODOS_CYCLE`, and adds nothing, when an edge closes a cycle. */
   add(record: HookRecord): Hook {
     const hook = new Hook(record, this)
-    const ring = this.rings.get(record.priority) ?? this.addRing(record.priority)
+    const ring = this.ringOf(record.priority)
     hook.prev = ring
     hook.next = ring.next
     ring.next.prev = hook
     ring.next = hook
     hook.pending = true
-    if (record.scope) this.scopes.add(hook)
+    if (record.scope) this.addScope(hook)
     if (this.index) this.addToIndex(hook)
     else if (record.after) this.makeIndex()
     this.onSize(1)
@@ -84,7 +84,7 @@ export class Stack {
 
   /** Has no hook that is still to be called. */
   get isEmpty(): boolean {
-    return this.ordered.every((ring) => ring.next === ring)
+    return this.rings.every((ring) => ring.next === ring)
   }
 
   /** Takes a hook off the list, before it is called: re-entry can't call it twice. False if it wasn't there any more. */
@@ -93,7 +93,8 @@ export class Stack {
     hook.pending = false
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
-    if (hook.prev === hook.next && hook.record.priority !== 0) this.dropRing(hook.record.priority)
+    // Priorities may be as many as hooks ever were: no ring outlives its last hook, but for the usual one.
+    if (hook.prev === hook.next && hook.record.priority !== 0) this.rings.splice(this.placeOf(hook.record.priority), 1)
     this.onSize(-1)
     return true
   }
@@ -101,7 +102,7 @@ export class Stack {
   /** The next hook that waits for no other one, taken off; undefined when there is none, or none that may start yet. */
   shift(leaving: boolean): Hook | undefined {
     let blocked: Hook | undefined
-    for (const ring of this.ordered) {
+    for (const ring of this.rings) {
       for (let hook = ring.next; hook !== ring; hook = hook.next) {
         if (!leaving && hook.record.orphan) continue
         if (this.isBlocked(hook)) blocked ??= hook
@@ -109,20 +110,21 @@ export class Stack {
       }
     }
     // Only what was taken off later can leave edges in a cycle: running one of them beats waiting for ever.
-    return blocked && this.open.size === 0 ? this.taken(blocked) : undefined
+    return blocked && !this.open?.size ? this.taken(blocked) : undefined
   }
 
   /** The hook was called and has not settled yet: what is to come after it waits. */
   opened(hook: Hook): void {
+    this.open ??= new Set()
     this.open.add(hook)
-    if (hook.record.scope) this.scopes.add(hook)
+    if (hook.record.scope) this.addScope(hook)
     if (this.index) this.addToIndex(hook)
   }
 
   /** The hook is over: what is to come after it may start. */
   settled(hook: Hook): void {
-    if (this.open.size > 0) this.open.delete(hook)
-    if (hook.record.scope) this.scopes.delete(hook)
+    this.open?.delete(hook)
+    this.scopes?.delete(hook)
     if (!this.index) return
     if (this.index.get(hook.record)?.has(hook)) this.count(hook.record.after, -1)
     for (const key of [hook.record.name, hook.record]) {
@@ -132,7 +134,7 @@ export class Stack {
   }
 
   *[Symbol.iterator](): Generator<Hook> {
-    for (const ring of this.ordered) {
+    for (const ring of this.rings) {
       for (let hook = ring.next, next: Hook; hook !== ring; hook = next) {
         next = hook.next
         yield hook
@@ -147,8 +149,8 @@ export class Stack {
 
   /** Where the edges of members lead that lead to nothing in here. */
   *unmet(): Generator<Target> {
-    for (const target of this.awaited.keys()) if (!this.has(target)) yield target
-    for (const { record } of this.scopes)
+    for (const target of this.awaited?.keys() ?? []) if (!this.has(target)) yield target
+    for (const { record } of this.scopes ?? [])
       for (const target of record.scope?.members.unmet() ?? []) if (!this.has(target)) yield target
   }
 
@@ -161,13 +163,13 @@ export class Stack {
   private *carriers(target: Target): Generator<Hook> {
     const index = this.index ?? this.makeIndex()
     yield* index.get(target) ?? []
-    for (const hook of this.scopes) if (hook.record.scope?.members.has(target)) yield hook
+    for (const hook of this.scopes ?? []) if (hook.record.scope?.members.has(target)) yield hook
   }
 
   private isBlocked(hook: Hook): boolean {
     const { record, blocker } = hook
     if (!record.after && !record.scope) return false
-    if (blocker && (blocker.hook.pending || this.open.has(blocker.hook)) && carries(blocker.hook.record, blocker.target))
+    if (blocker && (blocker.hook.pending || this.open?.has(blocker.hook)) && carries(blocker.hook.record, blocker.target))
       return true
     hook.blocker = this.waitsFor(hook).next().value ?? undefined
     return hook.blocker !== undefined
@@ -178,24 +180,36 @@ export class Stack {
     return hook
   }
 
-  private addRing(priority: number): Hook {
+  private addScope(hook: Hook): void {
+    this.scopes ??= new Set()
+    this.scopes.add(hook)
+  }
+
+  /** The ring of a priority, made if it is the first of it. */
+  private ringOf(priority: number): Hook {
+    const at = this.placeOf(priority)
+    const there = this.rings[at]
+    if (there?.record.priority === priority) return there
     const ring = new Hook({ priority } as HookRecord, undefined)
-    this.rings.set(priority, ring)
-    const at = this.ordered.findIndex((other) => other.record.priority < priority)
-    this.ordered.splice(at === -1 ? this.ordered.length : at, 0, ring)
+    this.rings.splice(at, 0, ring)
     return ring
   }
 
-  /** Priorities may be as many as hooks ever were: none outlives its last hook. */
-  private dropRing(priority: number): void {
-    const ring = this.rings.get(priority) as Hook
-    this.rings.delete(priority)
-    this.ordered.splice(this.ordered.indexOf(ring), 1)
+  /** Where the ring of a priority is, or would be. */
+  private placeOf(priority: number): number {
+    let low = 0
+    let high = this.rings.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((this.rings[middle] as Hook).record.priority > priority) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 
   private makeIndex(): Map<Target, Set<Hook>> {
     this.index = new Map()
-    for (const hook of [...this, ...this.open]) this.addToIndex(hook)
+    for (const hook of [...this, ...(this.open ?? [])]) this.addToIndex(hook)
     return this.index
   }
 
@@ -211,10 +225,13 @@ export class Stack {
   }
 
   private count(after: HookRecord['after'], change: 1 | -1): void {
-    for (const target of after ?? []) {
-      const count = (this.awaited.get(target) ?? 0) + change
-      if (count > 0) this.awaited.set(target, count)
-      else this.awaited.delete(target)
+    if (!after) return
+    const awaited = this.awaited ?? new Map<Target, number>()
+    this.awaited = awaited
+    for (const target of after) {
+      const count = (awaited.get(target) ?? 0) + change
+      if (count > 0) awaited.set(target, count)
+      else awaited.delete(target)
     }
   }
 
@@ -232,33 +249,39 @@ export class Stack {
   }
 
   private get mayHaveEdges(): boolean {
-    return this.awaited.size > 0 || this.scopes.size > 0
+    return (this.awaited?.size ?? 0) > 0 || (this.scopes?.size ?? 0) > 0
   }
 
   private isAwaited(name: string): boolean {
-    if (this.awaited.has(name)) return true
-    for (const { record } of this.scopes)
+    if (this.awaited?.has(name)) return true
+    for (const { record } of this.scopes ?? [])
       for (const target of record.scope?.members.unmet() ?? []) if (target === name) return true
     return false
   }
 
   /** Follows the edges from a hook on. */
   private refuseCycle(start: Hook): void {
-    const cameFrom = new Map<Hook, Hook | undefined>([[start, undefined]])
+    const cameFrom = new Map<Hook, Edge | undefined>([[start, undefined]])
     const { name, after, replace } = start.record
     for (const from of cameFrom.keys()) {
       for (const target of targets(from.record)) {
-        for (const next of this.carriers(target)) {
+        for (const to of this.carriers(target)) {
           // A member may name others that are called as its own scope is; to wait for that scope itself it may not.
           const others = from === start && typeof target === 'string' && !after?.includes(target)
-          if (next === start && !others) throw cycle(start, from, cameFrom)
+          if (to === start && !others) throw cycle({ from, target, to }, cameFrom)
           // What is about to be replaced leads nowhere.
-          const replaced = replace && next.record.name === name
-          if (!replaced && !cameFrom.has(next)) cameFrom.set(next, from)
+          const replaced = replace && to.record.name === name
+          if (!replaced && !cameFrom.has(to)) cameFrom.set(to, { from, target, to })
         }
       }
     }
   }
+}
+
+interface Edge {
+  from: Hook
+  target: Target
+  to: Hook
 }
 
 /** Where the edges of a hook lead, with those of a scope's members that lead out of it. */
@@ -271,8 +294,27 @@ function carries(record: HookRecord, target: Target): boolean {
   return record === target || record.name === target || record.scope?.members.has(target) === true
 }
 
-function cycle(start: Hook, last: Hook, cameFrom: Map<Hook, Hook | undefined>): ExodosError {
-  const names = [start.record.name]
-  for (let hook: Hook | undefined = last; hook; hook = cameFrom.get(hook)) names.unshift(hook.record.name)
-  return new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${names.join(' → after ')}`)
+/** "a → after b → after a"; where an edge leads from or to a member, "metrics in telemetry → after pool in app, …". */
+function cycle(last: Edge, cameFrom: Map<Hook, Edge | undefined>): ExodosError {
+  const path: Edge[] = []
+  for (let edge: Edge | undefined = last; edge; edge = cameFrom.get(edge.from)) path.unshift(edge)
+  let text = ''
+  let at = ''
+  for (const { from, target, to } of path) {
+    const begin = labelIn(from.record, (record) => record.after?.includes(target) === true) || from.record.name
+    if (begin !== at) text += `${text && ', '}${begin}`
+    at = labelIn(to.record, (record) => record === target || record.name === target) || to.record.name
+    text += ` → after ${at}`
+  }
+  return new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${text}`)
+}
+
+/** A record's name, or that of the member of it that is meant. */
+function labelIn(record: HookRecord, isMeant: (record: HookRecord) => boolean): string {
+  if (isMeant(record)) return record.name
+  for (const { record: member } of record.scope?.members ?? []) {
+    const label = labelIn(member, isMeant)
+    if (label) return `${label} in ${record.name}`
+  }
+  return ''
 }

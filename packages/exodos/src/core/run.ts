@@ -217,6 +217,7 @@ export class Run {
     this.ready.add(inner)
     const byHand = scope.status === 'closing' ? scope.whenClosed() : undefined
     scope.status = 'closing'
+    scope.isInRun = true
     scope.onAdd = () => this.wake(inner)
     if (!byHand) return
     const call = this.begin(hook.record, inner)
@@ -228,6 +229,7 @@ export class Run {
   /** All of a group is over: goes on around it. */
   private close(group: Group): void {
     const { inside } = group
+    this.ready.delete(group)
     if (!inside) {
       this.nextPhase()
       return

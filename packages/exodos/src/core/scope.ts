@@ -14,6 +14,7 @@ import {
   MEMBER_OPTIONS,
   makeRecord,
   makeRegistration,
+  type Place,
   RECORD,
   type Registration,
 } from './hook.js'
@@ -40,9 +41,11 @@ export type MemberOptions = Omit<HookOptions, 'phase' | 'replace'>
 export interface ScopeEnv {
   readonly guest: boolean
   /** Registers a record with the root scope. */
-  add(record: HookRecord): void
+  add(record: HookRecord): Place
   context(): HookRecord['context']
   site(name: string, face: (...args: never[]) => unknown): HookRecord['site']
+  /** Is the code that is running part of a hook? */
+  isInHook(): boolean
   /** Is the code that is running part of closing this scope? */
   isInside(scope: ScopeState): boolean
 }
@@ -55,6 +58,8 @@ export class ScopeState {
   closed: Promise<unknown[]> | undefined
   /** A member is being called by hand, and has not returned yet. */
   isCalling = false
+  /** A run is closing it, on the way out. */
+  isInRun = false
   /** Called when a member comes while the scope is closing. */
   onAdd: (() => void) | undefined
   private onEnd: ((errors: unknown[]) => void) | undefined
@@ -89,12 +94,14 @@ export class ScopeState {
 }
 
 const ignore = () => {}
+const WHILE_CLOSING = 'while a scope was closed'
 const throwAll = (errors: readonly unknown[]) => {
-  if (errors.length > 0) throw suppressing(errors)
+  if (errors.length > 0) throw suppressing(errors, WHILE_CLOSING)
 }
 const FACE = { call: 'scope(options)', options: ['name', 'parallel', 'timeout', 'priority', 'after'] }
-const DEFER = { call: 'defer(fn, options)', options: MEMBER_OPTIONS }
-const ADOPT = { call: 'adopt(value, onDispose, options)', options: MEMBER_OPTIONS }
+const USE = { call: 'use(value, options)', options: MEMBER_OPTIONS, method: 'use' as 'use' | 'adopt' | 'defer' }
+const ADOPT: typeof USE = { call: 'adopt(value, onDispose, options)', options: MEMBER_OPTIONS, method: 'adopt' }
+const DEFER: typeof USE = { call: 'defer(fn, options)', options: MEMBER_OPTIONS, method: 'defer' }
 
 /** Makes a scope inside of another one, or inside the root scope. `face` is what the user has called. */
 export function makeScope(
@@ -104,15 +111,20 @@ export function makeScope(
   outer?: ScopeState,
 ): Scope {
   checkOptions(FACE.call, options, FACE.options)
-  const { parallel = false, name = 'scope', ...rest } = options
+  const { parallel = false, name = 'scope', timeout, priority, after } = options
+  if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (typeof parallel !== 'boolean') throw invalid('options.parallel', 'a boolean', parallel)
+  const own = timeout === undefined && priority === undefined && after === undefined ? undefined : { timeout, priority, after }
   const close = () => made.disposeAsync()
-  const record = makeRecord(close, { name, ...rest } as HookOptions, env.guest, env.site(name, face), env.context(), FACE)
+  const record = makeRecord(close, own as HookOptions | undefined, env.guest, env.site(name, face), env.context(), FACE, { name })
   const state = new ScopeState(parallel, record)
   ;(record as { scope?: ScopeState }).scope = state
   const made = wrap(env, state)
   if (outer) outer.add(record)
-  else env.add(record)
+  else if (env.add(record).late) {
+    record.place?.remove()
+    throw new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: scope ${name} would be closed at once`)
+  }
   return made
 }
 
@@ -161,16 +173,17 @@ export class Scope implements AsyncDisposable {
       this.#moveIn(inner)
       return value
     }
-    const { fn, options: found, owned } = ownership('use(value, options)', value, options, MEMBER_OPTIONS)
-    owned(this.#push(fn, found, DEFER))
+    const found = ownership(USE.call, value, options, MEMBER_OPTIONS)
+    const record = this.#push(found.fn, found.options, USE, found)
+    // A scope is short: what may be closed twice need not be watched, which costs more than all the rest.
+    if (!found.isRepeatable) found.owned(record)
     return value
   }
 
   /** Owns a value by a function that closes it, and returns the value. */
   adopt<T>(value: T, onDispose: (value: T, ctx: HookContext) => unknown, options?: MemberOptions): T {
     if (typeof onDispose !== 'function') throw invalid('adopt(value, onDispose)', 'a function', onDispose)
-    const name = onDispose.name
-    this.#push((ctx) => onDispose(value, ctx), { ...(name && { name }), ...options }, ADOPT)
+    this.#push((ctx) => onDispose(value, ctx), options, ADOPT, { name: onDispose.name })
     return value
   }
 
@@ -181,7 +194,7 @@ export class Scope implements AsyncDisposable {
 
   /** Makes a scope in this one. */
   scope(options?: ScopeOptions): Scope {
-    if (this.#isClosed) throw this.#refusal('no scope can be made in it')
+    if (this.#isClosed || this.#isTaken) throw this.#refusal('no scope can be made in it')
     return makeScope(this.#env, this.scope, options, this.#state)
   }
 
@@ -205,7 +218,7 @@ export class Scope implements AsyncDisposable {
     try {
       result = await body(this)
     } catch (error) {
-      throw suppressing(await this.#close(), { error })
+      throw suppressing(await this.#close(), WHILE_CLOSING, { error })
     }
     await this.disposeAsync()
     return result
@@ -246,14 +259,25 @@ export class Scope implements AsyncDisposable {
     return this.#moved || this.#state.status === 'closed'
   }
 
-  #push(fn: HookFunction, options: HookOptions | undefined, face: typeof DEFER): HookRecord {
+  #push(
+    fn: HookFunction,
+    options: HookOptions | undefined,
+    face: typeof DEFER,
+    defaults?: { name: string; sync?: boolean | undefined },
+  ): HookRecord {
     const { guest } = this.#env
-    const name = options?.name ?? (typeof fn === 'function' ? fn.name : '')
-    const site = this.#env.site(name, face === ADOPT ? this.adopt : this.defer)
-    const record = makeRecord(fn, options, guest, site, this.#state.record.context, face)
+    const name = options?.name ?? defaults?.name ?? (typeof fn === 'function' ? fn.name : '')
+    const site = this.#env.site(name, this[face.method])
+    const record = makeRecord(fn, options, guest, site, this.#state.record.context, face, defaults)
     if (this.#isClosed) this.#cleanUpNow(record)
     this.#state.add(record)
+    if (this.#isTaken) throw this.#refusal(`${hookName(record)} is closed with it`)
     return record
+  }
+
+  /** A run is closing it, so it is of no use any more but for hooks of that run. */
+  get #isTaken(): boolean {
+    return this.#state.isInRun && !this.#env.isInHook()
   }
 
   /** What came too late is not lost: it is cleaned up, an exit waits for that, and the caller is told. */
@@ -269,7 +293,10 @@ export class Scope implements AsyncDisposable {
   }
 
   #refusal(consequence: string): ExodosError {
-    return new ExodosError('ERR_EXODOS_CLOSED', `scope ${this.name} ${this.#moved ? 'has moved' : 'is closed'}: ${consequence}`)
+    return new ExodosError(
+      'ERR_EXODOS_CLOSED',
+      `scope ${this.name} ${this.#moved ? 'has moved' : this.#isClosed ? 'is closed' : 'is being closed on the way out'}: ${consequence}`,
+    )
   }
 
   #moveIn(inner: HookRecord): void {
@@ -283,15 +310,17 @@ export class Scope implements AsyncDisposable {
     const before = inner.place
     this.#state.add(inner)
     before?.remove()
+    if (this.#isTaken) throw this.#refusal(`scope ${inner.name} is closed with it`)
   }
 }
 
 const wrap = (env: ScopeEnv, state: ScopeState) => new Scope(env, state)
 
 /** Makes an exit wait for the end of something that is being cleaned up outside of any scope. */
-export function holdExit(add: (record: HookRecord) => void, record: HookRecord, result: PromiseLike<unknown>): void {
+export function holdExit(add: ScopeEnv['add'], record: HookRecord, result: PromiseLike<unknown>): void {
   const promise = Promise.resolve(result)
-  const held: HookRecord = { ...record, fn: () => promise.then(ignore, ignore), after: undefined }
+  const { name, priority, guest, site, context } = record
+  const held = makeRecord(() => promise.then(ignore, ignore), { name, priority }, guest, site, context)
   try {
     add(held)
   } catch {

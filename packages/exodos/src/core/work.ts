@@ -1,4 +1,4 @@
-import type { Duration } from './deadline.js'
+import { type Duration, parseDuration } from './deadline.js'
 import { checkOptions, invalid } from './errors.js'
 import { type HookContext, type HookOptions, isAsyncFunction } from './hook.js'
 
@@ -11,7 +11,7 @@ export interface TrackOptions {
   timeout?: Duration
   /**
    * Hands over what exodos doesn't wait for (any longer): called once, in `drain` for work to abandon, else in `save`
-   * when the work was overdue or the run was forced or cut. Not called for work that has settled meanwhile.
+   * when the work has not settled by then. Not called for work that has settled meanwhile.
    */
   onAbandon?: (ctx: HookContext) => unknown
 }
@@ -22,8 +22,8 @@ export interface TrackStats {
   running: number
   finished: number
   failed: number
-  /** Of all these: left behind at an exit. */
-  abandoned: number
+  /** Given to `onAbandon`. */
+  handedOver: number
 }
 
 /** Registers a hook, as `onExit` does; returns how to take it off. */
@@ -35,7 +35,7 @@ export interface Track {
   stats(): TrackStats
 }
 
-export const noWork = (): TrackStats => ({ running: 0, finished: 0, failed: 0, abandoned: 0 })
+export const noWork = (): TrackStats => ({ running: 0, finished: 0, failed: 0, handedOver: 0 })
 
 /** Makes `track` out of a way to register hooks, of one turn of the event loop, and of where the counts are kept. */
 export function makeTrack(register: Register, turn: () => Promise<void>, counts: () => TrackStats): Track {
@@ -43,36 +43,38 @@ export function makeTrack(register: Register, turn: () => Promise<void>, counts:
     if (typeof work?.then !== 'function') throw invalid('track(promise)', 'a promise', work)
     checkOptions('track(promise, options)', options, ['name', 'onExit', 'timeout', 'onAbandon'])
     const { name = 'tracked work', onExit = 'finish', timeout, onAbandon } = options
+    if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
     if (onExit !== 'finish' && onExit !== 'abandon') throw invalid('options.onExit', "'finish' or 'abandon'", onExit)
     if (onAbandon !== undefined && typeof onAbandon !== 'function') throw invalid('options.onAbandon', 'a function', onAbandon)
-    const limits = { name, ...(timeout !== undefined && { timeout }) }
+    const inDrain = {
+      name,
+      phase: 'drain' as const,
+      ...(timeout !== undefined && { timeout: parseDuration(timeout, 'options.timeout') }),
+    }
     const promise = Promise.resolve(work)
     let isOver = false
+    const cancels: (() => void)[] = []
 
-    const abandon = (ctx: HookContext) => {
-      if (isOver) return
-      counts().abandoned++
-      return onAbandon?.(ctx)
+    const handOver = (ctx: HookContext) => {
+      if (isOver || !onAbandon) return
+      counts().handedOver++
+      return onAbandon(ctx)
     }
-    const sync = { ...(onAbandon && isAsyncFunction(onAbandon) && { sync: false }) }
+    const sync = isAsyncFunction(onAbandon) && { sync: false }
     // Only waited for: how it ends is the business of whoever has the promise, who is given a turn to see to it.
-    const finish = ({ signal }: HookContext) => {
-      signal.addEventListener('abort', () => {
-        if (isOver) return
-        if (onAbandon) register(abandon, { name: `${name}: hand over`, phase: 'save', ...sync })
-        else counts().abandoned++
-      })
+    const finish = () => {
+      // Registered now and not when the time is up, so that `save` keeps its share for it.
+      if (onAbandon) cancels.push(register(handOver, { name: `${name}: hand over`, phase: 'save', ...sync }))
       return promise.then(turn, turn)
     }
-    let cancel = () => {}
-    if (onExit === 'finish') cancel = register(finish, { ...limits, phase: 'drain' })
-    else if (onAbandon) cancel = register(abandon, { ...limits, ...sync, phase: 'drain' })
+    if (onExit === 'finish') cancels.push(register(finish, inDrain))
+    else if (onAbandon) cancels.push(register(handOver, { ...inDrain, ...sync }))
     const settle = (how: 'finished' | 'failed') => {
       isOver = true
       const stats = counts()
       stats.running--
       stats[how]++
-      cancel()
+      for (const cancel of cancels) cancel()
     }
     counts().running++
     // The promise handed back is the one after the bookkeeping: a rejection nobody handles stays visible.

@@ -33,6 +33,8 @@ export interface Platform {
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
+  /** No hook is left: uninstalls unless one comes soon. Whoever takes a hook for each of its operations has many last ones. */
+  retire(): void
   /** Hands over the order in which a run that leaves is about to close, for whoever is debugging. */
   tellOrder(plan: () => Plan): void
   /** Told what a run is doing, each time it does something else; undefined when the process has survived it. */
@@ -50,6 +52,8 @@ export interface Platform {
 export interface WayOut {
   /** The application has a say here, so the full rules hold; else there are only libraries' hooks. */
   readonly host: boolean
+  /** Nothing is registered, and no run is under way: all is as if we weren't here. */
+  readonly idle: boolean
   /** A run is under way. */
   readonly running: boolean
   /** A run that ends in leaving is under way, or over. */
@@ -138,6 +142,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
   get policy(): Policy {
     return this.state.policy
+  }
+  get idle(): boolean {
+    return !this.current && this.scope.size === 0
   }
   get running(): boolean {
     return this.current !== undefined
@@ -342,7 +349,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
 
   /** The last hook is gone, or the process has survived its exit: nothing of ours stays. */
   private settleDown(): void {
-    if (!this.current && this.scope.size === 0) this.platform.uninstall()
+    if (this.idle) this.platform.retire()
   }
 }
 

@@ -20,7 +20,10 @@ import { coordinator } from './shared.js'
 
 // What a face of the package offers, one maker each, so that bundlers leave out what a program doesn't use. Guests are libraries.
 
-const add = (record: HookRecord) => void coordinator().add(record)
+const add = (record: HookRecord) => coordinator().add(record)
+
+/** Makes an exit wait for the end of something that has begun. */
+export const hold = (record: HookRecord, result: PromiseLike<unknown>) => holdExit(add, record, result)
 
 /** `face` is what the user has called. */
 function register(guest: boolean, face: (...args: never[]) => unknown, fn: HookFunction, options?: HookOptions): Registration {
@@ -50,11 +53,11 @@ const CLOSE = { call: 'closeOnExit(resource, options)', options: [...MEMBER_OPTI
 
 export function makeCloseOnExit(guest: boolean) {
   const closeOnExit = <T>(resource: T, options?: CloseOptions<T>): T => {
-    const { fn, options: found, owned } = ownership(CLOSE.call, resource, options, CLOSE.options)
-    const site = captureSite(found.name as string, closeOnExit)
-    const record = makeRecord(fn, found, guest, site, captureContext(), CLOSE)
+    const found = ownership(CLOSE.call, resource, options, CLOSE.options)
+    const site = captureSite(options?.name ?? found.name, closeOnExit)
+    const record = makeRecord(found.fn, found.options, guest, site, captureContext(), CLOSE, found)
     acquire(record)
-    owned(record)
+    found.owned(record)
     return resource
   }
   return closeOnExit
@@ -69,7 +72,10 @@ function acquire(record: HookRecord): void {
     // The hooks have run: nothing waits for what this begins.
     record.fn(BY_HAND)
   }
-  throw new ExodosError('ERR_EXODOS_CLOSED', `closeOnExit: the process is leaving: ${hookName(record)} is closed at once`)
+  throw new ExodosError(
+    'ERR_EXODOS_CLOSED',
+    `closeOnExit: the process is leaving: ${hookName(record)} will be closed by its run, or is closed already`,
+  )
 }
 
 export function makeScopes(guest: boolean) {
@@ -78,6 +84,7 @@ export function makeScopes(guest: boolean) {
     add,
     context: captureContext,
     site: captureSite,
+    isInHook: () => currentCall() !== undefined,
     isInside: (state) => currentCall()?.group.isIn(state) === true,
   }
   const scope = (options?: ScopeOptions): Scope => makeScope(env, scope, options)
@@ -89,7 +96,7 @@ export function makeFinalizers(guest: boolean) {
     guest,
     add,
     site: (name) => captureSite(name, finalize),
-    hold: (record, result) => holdExit(add, record, result),
+    hold,
   }
   const finalize = makeFinalize(env)
   return finalize

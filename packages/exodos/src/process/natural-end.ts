@@ -9,7 +9,7 @@ import { listenOnce, realProcess } from './real.js'
 export function naturalEnd(out: WayOut): Trigger {
   let turned = false
   const onBeforeExit = () => {
-    if (out.leaving) return
+    if (out.leaving || out.idle) return
     if (turned) out.leave({ kind: 'natural' })
     else clock.soon(() => {})
     turned = !turned

@@ -22,7 +22,7 @@ export function parent(out: WayOut): Trigger {
     theirs?.call(realProcess)
   }
   const onMessage = (message: unknown) => {
-    if (message === 'shutdown') out.leave({ kind: 'parent' })
+    if (message === 'shutdown' && !out.idle) out.leave({ kind: 'parent' })
   }
 
   return {
@@ -30,7 +30,7 @@ export function parent(out: WayOut): Trigger {
       if (!out.host || !realProcess.channel || installed) return
       installed = true
       interceptors.set('disconnect', (next) => {
-        if (!byOurselves && out.policy.onParentLost === 'exit') out.leave({ kind: 'parent' })
+        if (!byOurselves && !out.idle && out.policy.onParentLost === 'exit') out.leave({ kind: 'parent' })
         return next()
       })
       // Once wrapped by somebody else it stays below, and passes on.

@@ -1,5 +1,5 @@
 import { summarize } from '../core/report.js'
-import { clock, ifLoopTurns } from './clock.js'
+import { areFaked, clock, ifLoopTurns, ifStillAlive } from './clock.js'
 import type { Platform, Trigger, WayOut } from './coordinator.js'
 import { isWorker, leave } from './leave.js'
 import { naturalEnd } from './natural-end.js'
@@ -13,6 +13,9 @@ import { announce, tellReport, wantsReport } from './supervised.js'
 import { uncaught } from './uncaught.js'
 import { watchRuns } from './watch.js'
 
+/** To install and uninstall everything takes 0.1 ms: too much for each request of a server that has no other hooks. */
+const LINGER = 1000
+
 /** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
 export function makePlatform(out: WayOut): Platform {
   const worker = isWorker()
@@ -24,6 +27,7 @@ export function makePlatform(out: WayOut): Platform {
   const watching = watchRuns(out)
   if (!worker) announce()
   let installed: unknown
+  let retiring = false
   const recheck = () => {
     if (installed) installAll()
   }
@@ -65,6 +69,13 @@ export function makePlatform(out: WayOut): Platform {
       installAll()
     },
     uninstall,
+    retire() {
+      if (retiring) return
+      retiring = true
+      // With faked time it would never come.
+      if (areFaked) return ifLoopTurns(retired)
+      ifStillAlive(LINGER, retired)
+    },
     tellOrder(makePlan) {
       if (!debugTopics().includes('order')) return
       const plan = makePlan()
@@ -106,6 +117,11 @@ export function makePlatform(out: WayOut): Platform {
     for (const trigger of triggers) trigger.install()
     // Last, so that what we do ourselves isn't watched.
     if (out.host) for (const [event, listener] of watched) listenOnce(event, listener)
+  }
+
+  function retired(): void {
+    retiring = false
+    if (out.idle) uninstall()
   }
 
   function uninstall(): void {

@@ -23,7 +23,7 @@ export function processExit(out: WayOut): ExitByHand {
     const inHook = out.call !== undefined
     // Nothing may be thrown during 'exit', but inside a hook: that is caught by the run itself.
     const left = passing || (isExiting() && !inHook)
-    if (left || !out.host || out.policy.processExit === 'cut') return inner.apply(realProcess, args)
+    if (left || !out.host || out.idle || out.policy.processExit === 'cut') return inner.apply(realProcess, args)
     const code = checkCode(args)
     out.leave({ kind: 'exit', code })
     // Left without hooks to wait for, and back again: somebody has replaced the real exit.

@@ -11,6 +11,7 @@ import { isExiting } from './real.js'
 export function uncaught(out: WayOut): Trigger {
   const onUncaught: Interceptor = (next, [error]) => {
     if (surfaced(error)) return true
+    if (out.idle) return next()
     let fatal = error
     let code = 1
     try {
