@@ -93,6 +93,7 @@ export const finalize: <T extends object, A extends readonly unknown[] = [], R =
  * one never stops the next; rejects with it at the end, with several as TC39's `SuppressedError`, all in its `errors`.
  */
 export function runFinalizers(options?: { minPriority?: number }): Promise<void> {
+  coordinator().adopt()
   return runAll(() => coordinator().records(), hold, options)
 }
 
@@ -101,6 +102,7 @@ export function runFinalizers(options?: { minPriority?: number }): Promise<void>
  * `EXODOS_DEBUG=order` prints it when the process leaves.
  */
 export function explain(): Plan {
+  coordinator().adopt()
   return coordinator().explain()
 }
 

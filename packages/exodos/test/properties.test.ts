@@ -20,8 +20,9 @@ const inTime = (promise: Promise<unknown> | undefined) => {
 }
 
 const unhandled: unknown[] = []
-const listeners = process.listeners('unhandledRejection')
+let listeners: NodeJS.UnhandledRejectionListener[] = []
 beforeAll(() => {
+  listeners = process.listeners('unhandledRejection')
   process.removeAllListeners('unhandledRejection')
   process.on('unhandledRejection', (error) => unhandled.push(error))
 })

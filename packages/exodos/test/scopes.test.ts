@@ -167,14 +167,18 @@ describe('statements', () => {
         lines: ['new', 'close late async', 'late sync', 'close old'],
       }),
     ),
-    ...['await job.disposeAsync()', 'await sleep(1)'].map(
-      (leave): Row => ({
-        row: `C72 in a parallel scope it runs at once: a member may wait for it (${leave === 'await sleep(1)' ? 'at exit' : 'by hand'})`,
+    ...[
+      { way: 'by hand', leave: 'await job.disposeAsync()', lines: ['late', 'member', 'exit'] },
+      { way: 'at exit', leave: '', lines: ['exit', 'late', 'member'] },
+    ].map(
+      ({ way, leave, lines }): Row => ({
+        row: `C72 in a parallel scope it runs at once: a member may wait for it (${way})`,
         source: `const job = scope({ parallel: true })
+          onExit(() => say('exit'))
           const { pass, passed } = signpost()
           job.defer(async () => { await sleep(1); job.defer(() => { say('late'); pass() }); await passed; say('member') })
           ${leave}`,
-        lines: ['late', 'member'],
+        lines,
       }),
     ),
     {
@@ -252,6 +256,24 @@ describe('E17 SIGTERM during start-up', () => {
         }).catch((error) => say(error.code))`,
       lines: ['close db', ...late],
       called: ['start-up › db', 'rest', 'cache', 'oldest'],
+    },
+    {
+      row: 'scope().use(await connect()) into a scope that is being closed: closed next, and the call throws',
+      begin: `const start = scope({ name: 'start-up' })
+        start.use(slowThing('db'), { name: 'db' })
+        start.defer(async () => { reached.pass(); await sleep(20); say('member'); over.pass() }, { name: 'member' })
+        say('ready')
+        try { start.use(await connect('cache'), { name: 'cache' }); say('never') } catch (error) { say(error.code) }`,
+      lines: ['ERR_EXODOS_CLOSED', 'member', 'closing cache', 'close cache', 'close db', 'releasing', 'rest', 'oldest'],
+      called: ['start-up › member', 'start-up › cache', 'start-up › db', 'rest', 'oldest'],
+    },
+    {
+      row: 'a new scope when `release` has begun: refused, before anything is acquired for it',
+      begin: `say('ready')
+        await reached.passed
+        try { scope({ name: 'start-up' }); say('never') } catch (error) { say(error.code) }`,
+      lines: ['releasing', 'ERR_EXODOS_CLOSED', 'rest', 'oldest'],
+      called: ['rest', 'oldest'],
     },
   ]
   test.each(named(rows))('E17 %s', async (_, { begin, lines, called, errors = [] }) => {
@@ -630,10 +652,12 @@ describe('worker threads', () => {
 })
 
 describe('two copies', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'exodos-scopes-'))
-  const copies = ['a', 'b'].map((name) => `import * as ${name} from '${pathToFileURL(join(dir, name, 'index.js'))}'\n`).join('')
+  let dir: string
+  let copies: string
 
   beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), 'exodos-scopes-'))
+    copies = ['a', 'b'].map((name) => `import * as ${name} from '${pathToFileURL(join(dir, name, 'index.js'))}'\n`).join('')
     writeFileSync(join(dir, 'package.json'), '{ "type": "module" }')
     for (const name of ['a', 'b'])
       cpSync(fileURLToPath(new URL('../dist', import.meta.url)), join(dir, name), { recursive: true })

@@ -1,5 +1,5 @@
 import { checkOptions, ExodosTypeError, invalid, show } from './errors.js'
-import { type HookContext, type HookFunction, type HookOptions, type HookRecord, isAsyncFunction } from './hook.js'
+import { type HookContext, type HookFunction, type HookOptions, type HookRecord, isAsyncFunction, RECORD } from './hook.js'
 import { type Kind, kindOf } from './kinds.js'
 import { isThenable } from './work.js'
 
@@ -73,6 +73,9 @@ export function ownership<T>(
     checkOptions(call, options, [...known, 'close'])
     ;({ close, ...rest } = options)
   }
+  // These are on the way out already.
+  if ((resource as { [RECORD]?: unknown } | null | undefined)?.[RECORD])
+    throw invalid(call, 'a resource', 'a scope or a registration')
   const closer = findCloser(call, resource, close)
   return {
     fn: (ctx) => closer.close(ctx),
@@ -222,6 +225,7 @@ function ownName(resource: unknown): string {
 }
 
 function describe(resource: unknown): string {
+  if (isThenable(resource)) return 'a promise: await it first'
   if (resource === null || typeof resource !== 'object') return show(resource)
   const name = ownName(resource)
   return name === 'resource' ? 'an object without them' : `an object of ${name}`

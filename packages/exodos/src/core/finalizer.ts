@@ -1,6 +1,7 @@
 import { suppressing } from './close.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
 import { type HookRecord, isAsyncFunction, ownName, type Place } from './hook.js'
+import { leaveUnhandled } from './scope.js'
 import { isThenable } from './work.js'
 
 export interface FinalizeOptions<A extends readonly unknown[]> {
@@ -97,7 +98,9 @@ class Entry implements HookRecord {
   collected(): void {
     try {
       const result = this.take()?.()
-      if (isThenable(result)) this.env.hold(this, result)
+      if (!isThenable(result)) return
+      this.env.hold(this, result)
+      leaveUnhandled(result)
     } catch (error) {
       queueMicrotask(() => {
         throw error

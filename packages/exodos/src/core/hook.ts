@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
-import type { ScopeState } from './scope.js'
+import type { Scope, ScopeState } from './scope.js'
 
 /** The steps of the way out, in order. */
 export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const
@@ -35,7 +35,7 @@ export interface HookContext {
 export type HookFunction = (ctx: HookContext) => unknown
 
 /** What a hook may come after: the name of others, a registration, or a scope. */
-export type After = string | Registration | AsyncDisposable
+export type After = string | Registration | Scope
 
 export interface HookOptions {
   /** Shown in the report, and what `after` of other hooks refers to. Default: the function's name, else the place of the call. */
@@ -180,7 +180,7 @@ export function ownName(fn: unknown): string {
 function edges(after: NonNullable<HookOptions['after']>, phase: Phase): ReadonlyArray<string | HookRecord> {
   return (Array.isArray(after) ? after : [after]).map((target) => {
     if (typeof target === 'string') return target
-    const record: HookRecord | undefined = target?.[RECORD]
+    const record: HookRecord | undefined = (target as { [RECORD]?: HookRecord } | undefined)?.[RECORD]
     if (!record) throw invalid('options.after', 'the name of a hook, a registration, a scope, or a list of them', target)
     if (PHASES.indexOf(record.phase) > PHASES.indexOf(phase))
       throw new ExodosTypeError(

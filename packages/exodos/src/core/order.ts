@@ -41,7 +41,7 @@ export class Stack {
   private readonly rings: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
   private index: Map<Target, Set<Hook>> | undefined
-  /** How many edges of hooks not yet over lead to what. */
+  /** How many edges of hooks not yet called lead to what. */
   private awaited: Map<Target, number> | undefined
   // Most scopes have none of these, and a scope must cost little.
   /** Scopes that are not yet over. */
@@ -58,6 +58,19 @@ export class Stack {
   /** Throws `ERR_EXODOS_CYCLE`, and adds nothing, when an edge closes a cycle. */
   add(record: HookRecord): Hook {
     const hook = new Hook(record, this)
+    this.insert(hook)
+    try {
+      this.refuseCycles(hook)
+    } catch (error) {
+      hook.remove()
+      throw error
+    }
+    return hook
+  }
+
+  /** Puts a hook before all others of its priority. */
+  private insert(hook: Hook): void {
+    const { record } = hook
     const ring = this.ringOf(record.priority)
     hook.prev = ring
     hook.next = ring.next
@@ -68,13 +81,6 @@ export class Stack {
     if (this.index) this.addToIndex(hook)
     else if (record.after) this.makeIndex()
     this.onSize(1)
-    try {
-      this.refuseCycles(hook)
-    } catch (error) {
-      hook.remove()
-      throw error
-    }
-    return hook
   }
 
   /** Takes off the hooks of a name that have not been called yet, but for one. */
@@ -91,6 +97,7 @@ export class Stack {
   take(hook: Hook): boolean {
     if (!hook.pending) return false
     hook.pending = false
+    if (this.index) this.count(hook.record.after, -1)
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
     // Priorities may be as many as hooks ever were: no ring outlives its last hook, but for the usual one.
@@ -126,7 +133,6 @@ export class Stack {
     this.open?.delete(hook)
     this.scopes?.delete(hook)
     if (!this.index) return
-    if (this.index.get(hook.record)?.has(hook)) this.count(hook.record.after, -1)
     for (const key of [hook.record.name, hook.record]) {
       const hooks = this.index.get(key)
       if (hooks?.delete(hook) && hooks.size === 0) this.index.delete(key)
@@ -171,8 +177,10 @@ export class Stack {
     if (!record.after && !record.scope) return false
     if (blocker && (blocker.hook.pending || this.open?.has(blocker.hook)) && carries(blocker.hook.record, blocker.target))
       return true
-    hook.blocker = this.waitsFor(hook).next().value ?? undefined
-    return hook.blocker !== undefined
+    const found = this.waitsFor(hook).next().value
+    // An edge of a scope's member may be met within the scope the next time.
+    hook.blocker = found && record.after?.includes(found.target) ? found : undefined
+    return found !== undefined
   }
 
   private taken(hook: Hook): Hook {
@@ -221,7 +229,7 @@ export class Stack {
       if (hooks) hooks.add(hook)
       else this.index?.set(key, new Set([hook]))
     }
-    this.count(after, 1)
+    if (hook.pending) this.count(after, 1)
   }
 
   private count(after: HookRecord['after'], change: 1 | -1): void {
@@ -241,10 +249,28 @@ export class Stack {
     // Nobody has had the record of a new plain hook: only its name can lead back to it.
     if (scope?.members.mayHaveEdges || (after && (scope || after.includes(name) || this.isAwaited(name)))) this.refuseCycle(hook)
     for (let stack: Stack = this; stack.owner; ) {
+      if (after?.includes(stack.owner))
+        throw new ExodosError(
+          'ERR_EXODOS_CYCLE',
+          `options.after: expected an order without a cycle, got ${name} in ${stack.owner.name} → after ${stack.owner.name}`,
+        )
       const around = stack.owner.place as Hook | undefined
       if (!around?.stack) return
-      if (around.record.after || stack.mayHaveEdges) around.stack.refuseCycle(around)
+      if (around.record.after || stack.mayHaveEdges) this.refuseCycleAround(hook, around)
       stack = around.stack
+    }
+  }
+
+  private refuseCycleAround(hook: Hook, around: Hook): void {
+    const check = () => around.stack?.refuseCycle(around)
+    try {
+      check()
+    } catch (error) {
+      // Taking others off may have left a cycle: that one is not of this hook's making.
+      hook.remove()
+      const wasThere = throws(check)
+      this.insert(hook)
+      if (!wasThere) throw error
     }
   }
 
@@ -264,7 +290,8 @@ export class Stack {
     const cameFrom = new Map<Hook, Edge | undefined>([[start, undefined]])
     const { name, after, replace } = start.record
     for (const from of cameFrom.keys()) {
-      for (const target of targets(from.record)) {
+      // What has been called waits for nothing any more.
+      for (const target of from.pending ? targets(from.record) : []) {
         for (const to of this.carriers(target)) {
           // A member may name others that are called as its own scope is; to wait for that scope itself it may not.
           const others = from === start && typeof target === 'string' && !after?.includes(target)
@@ -282,6 +309,15 @@ interface Edge {
   from: Hook
   target: Target
   to: Hook
+}
+
+function throws(fn: () => void): boolean {
+  try {
+    fn()
+    return false
+  } catch {
+    return true
+  }
 }
 
 /** Where the edges of a hook lead, with those of a scope's members that lead out of it. */

@@ -11,9 +11,11 @@ import {
   type HookOptions,
   type HookRecord,
   hookName,
+  isAsyncFunction,
   MEMBER_OPTIONS,
   makeRecord,
   makeRegistration,
+  ownName,
   type Place,
   RECORD,
   type Registration,
@@ -183,7 +185,8 @@ export class Scope implements AsyncDisposable {
   /** Owns a value by a function that closes it, and returns the value. */
   adopt<T>(value: T, onDispose: (value: T, ctx: HookContext) => unknown, options?: MemberOptions): T {
     if (typeof onDispose !== 'function') throw invalid('adopt(value, onDispose)', 'a function', onDispose)
-    this.#push((ctx) => onDispose(value, ctx), options, ADOPT, { name: onDispose.name })
+    const defaults = { name: ownName(onDispose), sync: isAsyncFunction(onDispose) ? false : undefined }
+    this.#push((ctx) => onDispose(value, ctx), options, ADOPT, defaults)
     return value
   }
 
@@ -285,7 +288,10 @@ export class Scope implements AsyncDisposable {
     const refusal = this.#refusal(`${hookName(record)} was cleaned up at once`)
     try {
       const result = record.fn(BY_HAND)
-      if (isThenable(result)) holdExit(this.#env.add, record, result)
+      if (isThenable(result)) {
+        holdExit(this.#env.add, record, result)
+        leaveUnhandled(result)
+      }
     } catch (error) {
       refusal.cause = error
     }
@@ -316,6 +322,11 @@ export class Scope implements AsyncDisposable {
 
 const wrap = (env: ScopeEnv, state: ScopeState) => new Scope(env, state)
 
+/** A failure that nobody else can handle is an unhandled rejection, although somebody waits for the end. */
+export function leaveUnhandled(result: PromiseLike<unknown>): void {
+  result.then(ignore)
+}
+
 /** Makes an exit wait for the end of something that is being cleaned up outside of any scope. */
 export function holdExit(add: ScopeEnv['add'], record: HookRecord, result: PromiseLike<unknown>): void {
   const promise = Promise.resolve(result)
@@ -326,6 +337,6 @@ export function holdExit(add: ScopeEnv['add'], record: HookRecord, result: Promi
   } catch {
     // The process is leaving already: nothing waits any more.
   }
-  // A failure that nobody handles stays visible.
-  promise.finally(() => held.place?.remove())
+  const off = () => void held.place?.remove()
+  promise.then(off, off)
 }

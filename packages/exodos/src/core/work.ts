@@ -1,6 +1,6 @@
 import { type Duration, parseDuration } from './deadline.js'
 import { checkOptions, invalid } from './errors.js'
-import { type HookContext, type HookOptions, isAsyncFunction } from './hook.js'
+import { type HookContext, type HookOptions, isAsyncFunction, type Registration } from './hook.js'
 
 export interface TrackOptions {
   /** Shown when it hangs: "mail: send". Default `tracked work`. */
@@ -26,8 +26,8 @@ export interface TrackStats {
   handedOver: number
 }
 
-/** Registers a hook, as `onExit` does; returns how to take it off. */
-type Register = (fn: (ctx: HookContext) => unknown, options: HookOptions) => () => void
+/** Registers a hook, as `onExit` does. */
+type Register = (fn: (ctx: HookContext) => unknown, options: HookOptions) => Registration
 
 export interface Track {
   <T>(work: PromiseLike<T>, options?: TrackOptions): Promise<T>
@@ -53,7 +53,7 @@ export function makeTrack(register: Register, turn: () => Promise<void>, counts:
     }
     const promise = Promise.resolve(work)
     let isOver = false
-    const cancels: (() => void)[] = []
+    const hooks: Registration[] = []
 
     const handOver = (ctx: HookContext) => {
       if (isOver || !onAbandon) return
@@ -64,17 +64,17 @@ export function makeTrack(register: Register, turn: () => Promise<void>, counts:
     // Only waited for: how it ends is the business of whoever has the promise, who is given a turn to see to it.
     const finish = () => {
       // Registered now and not when the time is up, so that `save` keeps its share for it.
-      if (onAbandon) cancels.push(register(handOver, { name: `${name}: hand over`, phase: 'save', ...sync }))
+      if (onAbandon) hooks.push(register(handOver, { name: `${name}: hand over`, phase: 'save', after: [...hooks], ...sync }))
       return promise.then(turn, turn)
     }
-    if (onExit === 'finish') cancels.push(register(finish, inDrain))
-    else if (onAbandon) cancels.push(register(handOver, { ...inDrain, ...sync }))
+    if (onExit === 'finish') hooks.push(register(finish, inDrain))
+    else if (onAbandon) hooks.push(register(handOver, { ...inDrain, ...sync }))
     const settle = (how: 'finished' | 'failed') => {
       isOver = true
       const stats = counts()
       stats.running--
       stats[how]++
-      for (const cancel of cancels) cancel()
+      for (const hook of hooks) hook.cancel()
     }
     counts().running++
     // The promise handed back is the one after the bookkeeping: a rejection nobody handles stays visible.

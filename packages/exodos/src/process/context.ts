@@ -8,9 +8,18 @@ const { AsyncLocalStorage, AsyncResource } = builtin<typeof import('node:async_h
 const root = new AsyncResource('exodos')
 const running = new AsyncLocalStorage<Call>()
 
+/** The async context of a registration. A hook that runs another one by hand stays the hook whose code runs. */
+class Captured extends AsyncResource {
+  override runInAsyncScope<This, Result>(fn: (this: This, ...args: never[]) => Result, self?: This, ...args: unknown[]): Result {
+    const call = running.getStore()
+    if (!call) return super.runInAsyncScope(fn as (this: This, ...args: unknown[]) => Result, self, ...args)
+    return super.runInAsyncScope(() => running.run(call, () => fn.apply(self as This, args as never[])))
+  }
+}
+
 /** Remembers the async context of the caller. */
 export function captureContext(): NonNullable<HookRecord['context']> {
-  return new AsyncResource('exodos')
+  return new Captured('exodos') as NonNullable<HookRecord['context']>
 }
 
 /** Calls in the context of the program's start, whoever asked for it. */

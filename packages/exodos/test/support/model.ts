@@ -95,6 +95,7 @@ function resolve(raw: RawStep[], exact: boolean): Program {
   const one = (step: RawStep, hasPhases: boolean): Step => {
     const scopes = [root, ...items.filter(({ kind }) => kind === 'scope')]
     if ('verb' in step) {
+      if (process.env.KNOWN && step.verb === 'move') step = { ...step, verb: 'cancel' }
       const isScope = ['close', 'move', 'use'].includes(step.verb)
       const into = at(step.into, scopes)
       const of = isScope ? at(step.of, scopes) : items.length > 0 ? at(step.of, items) : root
@@ -115,7 +116,8 @@ function resolve(raw: RawStep[], exact: boolean): Program {
     item.after = item.after.filter(isKnown)
     if (item.kind === 'scope') item.how = 'sync'
     items.push(item)
-    if (item.kind !== 'scope') item.steps = add.steps.map((inner) => one(inner, hasPhases))
+    // What is registered in flush runs there, beside others.
+    if (item.kind !== 'scope' && !(exact && phase === 'flush')) item.steps = add.steps.map((inner) => one(inner, hasPhases))
     return { add: item }
   }
   const steps = raw.map((step) => one(step, true))
@@ -198,11 +200,12 @@ export class Model {
     const after = item.after.filter((target) => typeof target === 'string' || this.nodes.has(target))
     const isLater = (target: string | number) =>
       typeof target === 'number' && PHASES.indexOf(this.nodes.get(target)?.item.phase as Phase) > PHASES.indexOf(item.phase)
+    if (item.kind === 'scope' && outer?.status === 'closed') return 'ERR_EXODOS_CLOSED'
     if (after.some(isLater)) return 'ERR_EXODOS_INVALID_ARG'
     const node: Node = { item, after, seq: ++this.seq, home: outer?.members ?? this.rootFor(item), state: 'waiting' }
     if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [] } }
     if (outer?.status === 'closed') {
-      if (item.kind !== 'scope') this.call(node)
+      this.call(node)
       return 'ERR_EXODOS_CLOSED'
     }
     if (this.closesCycle(node, node.home)) return 'ERR_EXODOS_CYCLE'
@@ -227,6 +230,7 @@ export class Model {
         return undefined
       case 'run':
         if (kind === 'scope' || kind === 'adopt' || node.state !== 'waiting') return undefined
+        node.state = 'over'
         this.call(node)
         return how === 'throw' ? `failed ${node.item.id}` : undefined
       case 'close':
@@ -249,9 +253,11 @@ export class Model {
 
   /** Closed by hand, all of it is done when the call returns. */
   private isPlain({ scope }: Node): boolean {
-    return (
-      scope?.members.nodes.every(({ state, item }) => state === 'over' || (!isAsync(item) && item.kind !== 'scope')) !== false
-    )
+    const isPlain = (item: Item): boolean =>
+      !isAsync(item) &&
+      item.kind !== 'scope' &&
+      item.steps.every((step) => ('add' in step ? isPlain(step.add) : step.verb !== 'use'))
+    return scope?.members.nodes.every(({ state, item }) => state === 'over' || isPlain(item)) !== false
   }
 
   private finalizers(): string | undefined {
@@ -259,6 +265,7 @@ export class Model {
     for (;;) {
       const node = this.ordered(this.phases[3] as Container).find(({ item }) => item.kind === 'finalizer')
       if (!node) return list(errors)
+      node.state = 'over'
       errors.push(...this.call(node))
     }
   }
@@ -285,7 +292,7 @@ export class Model {
   private call(node: Node): number[] {
     if (node.scope) return this.close(node)
     const { id, how, steps } = node.item
-    node.state = 'called'
+    if (node.state === 'waiting') node.state = 'called'
     this.log.push(`call ${id}`)
     for (const step of steps) this.step(step, true)
     node.state = 'over'
@@ -328,15 +335,18 @@ export class Model {
   /** Would it close a cycle in a container that has none: where it is to stand, or around that? */
   private closesCycle(node: Node, container: Container): boolean {
     const levels: [Container, Node][] = [[container, node]]
-    for (let at = container.owner; at; at = at.home.owner) levels.push([at.home, at])
+    for (let at = container.owner; at; at = at.home.owner) {
+      if (node.after.includes(at.item.id)) return true
+      levels.push([at.home, at])
+    }
     const was = levels.map(([level, start]) => start !== node && isCyclic(level, start))
     const had = levels.map(([, start]) => (start === node ? [] : needs(start)))
     const { home } = node
     if (home.nodes.includes(node)) home.nodes.splice(home.nodes.indexOf(node), 1)
     container.nodes.push(node)
-    if (was.includes(true)) this.stale = true
     const is = levels.map(([level, start]) => isCyclic(level, start))
-    if (this.phase >= 0 && levels.some(([, start], i) => had[i]?.some((target) => !needs(start).includes(target)))) this.stale = true
+    if (this.phase >= 0 && levels.some(([, start], i) => had[i]?.some((target) => !needs(start).includes(target))))
+      this.stale = true
     container.nodes.pop()
     if (this.nodes.has(node.item.id)) home.nodes.push(node)
     return is.some((cyclic, i) => cyclic && !was[i])
@@ -347,7 +357,9 @@ export const isAsync = ({ how }: Item) => how !== 'sync' && how !== 'throw'
 export const list = (errors: number[]) => (errors.length > 0 ? `failed ${errors.sort((a, b) => a - b).join(' ')}` : undefined)
 
 /** Where the edges of a node lead, with those of a scope's members that lead out of it. */
-function needs({ after, scope }: Node): (string | number)[] {
+function needs({ after, scope, state }: Node): (string | number)[] {
+  // What has begun waits for nothing any more.
+  if (state !== 'waiting') return []
   const inner = scope?.members.nodes.filter(({ state }) => state !== 'over').flatMap(needs) ?? []
   return [...after, ...inner.filter((target) => carriers(target, scope?.members as Container).length === 0)]
 }
