@@ -21,6 +21,9 @@ const tests = [
   'register',
   'stuck',
   'rescue',
+  'scopes',
+  'finalizers',
+  'clients',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 
 /** The failures of a run in its JSON report: named once more at the end, where whoever reads a cut log finds them. */

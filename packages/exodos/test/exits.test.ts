@@ -502,10 +502,7 @@ const table: Row[] = [
       onExit(() => say('hook'))
       process.on('exit', () => { try { onExit(() => say('never'), { name: 'too late' }) } catch (error) { say(error.code + ' ' + error.message) } })`,
     code: 0,
-    lines: [
-      'hook',
-      'ERR_EXODOS_CLOSED onExit: the exit hooks have run and the process is leaving: too late would never be called',
-    ],
+    lines: ['hook', 'ERR_EXODOS_CLOSED the exit hooks have run and the process is leaving: too late would never be called'],
     stderr: '',
   },
   {

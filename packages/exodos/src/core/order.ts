@@ -322,6 +322,8 @@ function throws(fn: () => void): boolean {
 
 /** Where the edges of a hook lead, with those of a scope's members that lead out of it. */
 function* targets({ after, scope }: HookRecord): Generator<Target> {
+  // A scope that its owner is closing has begun, too.
+  if (scope && scope.status !== 'open') return
   if (after) yield* after
   if (scope) yield* scope.members.unmet()
 }

@@ -117,17 +117,17 @@ export function makeScope(
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (typeof parallel !== 'boolean') throw invalid('options.parallel', 'a boolean', parallel)
   const own = timeout === undefined && priority === undefined && after === undefined ? undefined : { timeout, priority, after }
-  const close = () => made.disposeAsync()
+  // Of whatever face it has by then: it may have moved.
+  const close = () => wrap(env, state).disposeAsync()
   const record = makeRecord(close, own as HookOptions | undefined, env.guest, env.site(name, face), env.context(), FACE, { name })
   const state = new ScopeState(parallel, record)
   ;(record as { scope?: ScopeState }).scope = state
-  const made = wrap(env, state)
   if (outer) outer.add(record)
   else if (env.add(record).late) {
     record.place?.remove()
     throw new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: scope ${name} would be closed at once`)
   }
-  return made
+  return wrap(env, state)
 }
 
 /**

@@ -163,7 +163,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** Throws `ERR_EXODOS_CLOSED` once the process has left, `ERR_EXODOS_CYCLE` for edges that close a cycle. */
   add(record: HookRecord): Place {
     if (this.left) {
-      const message = `onExit: the exit hooks have run and the process is leaving: ${hookName(record)} would never be called`
+      const message = `the exit hooks have run and the process is leaving: ${hookName(record)} would never be called`
       throw new ExodosError('ERR_EXODOS_CLOSED', message)
     }
     if (record.timeout !== undefined && record.timeout > this.policy.grace) {

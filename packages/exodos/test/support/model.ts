@@ -95,7 +95,6 @@ function resolve(raw: RawStep[], exact: boolean): Program {
   const one = (step: RawStep, hasPhases: boolean): Step => {
     const scopes = [root, ...items.filter(({ kind }) => kind === 'scope')]
     if ('verb' in step) {
-      if (process.env.KNOWN && step.verb === 'move') step = { ...step, verb: 'cancel' }
       const isScope = ['close', 'move', 'use'].includes(step.verb)
       const into = at(step.into, scopes)
       const of = isScope ? at(step.of, scopes) : items.length > 0 ? at(step.of, items) : root
@@ -172,8 +171,6 @@ export class Model {
   readonly log: string[] = []
   /** Steps whose outcome the rules don't give: not to be done. */
   readonly skipped = new Set<Step>()
-  /** Taking something off has led an edge elsewhere, into a cycle. */
-  stale = false
   private nodes = new Map<number, Node>()
   private phases: Container[] = PHASES.map(() => ({ nodes: [] }))
   private phase = -1
@@ -290,7 +287,7 @@ export class Model {
 
   /** Calls a function, or closes a scope. Returns who failed. */
   private call(node: Node): number[] {
-    if (node.scope) return this.close(node)
+    if (node.scope) return this.close(node, false)
     const { id, how, steps } = node.item
     if (node.state === 'waiting') node.state = 'called'
     this.log.push(`call ${id}`)
@@ -299,11 +296,12 @@ export class Model {
     return how === 'throw' || how === 'reject' ? [id] : []
   }
 
-  private close(node: Node): number[] {
+  private close(node: Node, isByHand = true): number[] {
     const scope = node.scope as NonNullable<Node['scope']>
     if (scope.status !== 'open') return []
     scope.status = 'closing'
-    node.state = 'called'
+    // What is closed by hand stands where it stood until it is over.
+    if (!isByHand) node.state = 'called'
     const errors = this.drain(scope.members)
     scope.status = 'closed'
     node.state = 'over'
@@ -340,13 +338,10 @@ export class Model {
       levels.push([at.home, at])
     }
     const was = levels.map(([level, start]) => start !== node && isCyclic(level, start))
-    const had = levels.map(([, start]) => (start === node ? [] : needs(start)))
     const { home } = node
     if (home.nodes.includes(node)) home.nodes.splice(home.nodes.indexOf(node), 1)
     container.nodes.push(node)
     const is = levels.map(([level, start]) => isCyclic(level, start))
-    if (this.phase >= 0 && levels.some(([, start], i) => had[i]?.some((target) => !needs(start).includes(target))))
-      this.stale = true
     container.nodes.pop()
     if (this.nodes.has(node.item.id)) home.nodes.push(node)
     return is.some((cyclic, i) => cyclic && !was[i])
