@@ -12,7 +12,7 @@ import type { Report } from './core/report.js'
 import type { Scope, ScopeOptions } from './core/scope.js'
 import type { Track } from './core/work.js'
 import { captureSite } from './process/context.js'
-import { hold, makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
+import { hold, makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
 
@@ -39,7 +39,9 @@ export type { Options } from './process/policy.js'
  *
  * The counterpart of `atexit.register` (Python docs, "atexit — Exit handlers").
  */
-export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = /* @__PURE__ */ makeOnExit(false)
+export function onExit(fn: HookFunction, options?: HookOptions): Registration {
+  return register(false, onExit, fn, options)
+}
 
 /**
  * Closes a resource on the way out, where `onExit` would call a function, and returns the resource.
@@ -57,7 +59,9 @@ export const onExit: (fn: HookFunction, options?: HookOptions) => Registration =
  * for bad options. Throws `ERR_EXODOS_CLOSED` when the process is leaving and the resource's phase has begun: the run
  * closes the resource next, and whoever is starting up had better stop. Hooks of the run may still acquire.
  */
-export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* @__PURE__ */ makeCloseOnExit(false)
+export function closeOnExit<T>(resource: T, options?: CloseOptions<T>): T {
+  return registerResource(false, closeOnExit, resource, options)
+}
 
 /**
  * Makes a scope: a stack of resources and functions that are closed together, newest first, when the scope is disposed,
@@ -67,7 +71,9 @@ export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* 
  * Works on the exit paths of `onExit`. Throws `ERR_EXODOS_INVALID_ARG` for bad options, `ERR_EXODOS_CYCLE`, and
  * `ERR_EXODOS_CLOSED` when the process is leaving and `release` has begun, but for hooks of the run.
  */
-export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScopes(false)
+export function scope(options?: ScopeOptions): Scope {
+  return openScope(false, scope, options)
+}
 
 /**
  * Calls a function once: when `target` has been collected, when it is called by hand, or on the way out. For what can't
@@ -81,11 +87,13 @@ export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScop
  * `weakref.finalize` and `multiprocessing.util.Finalize`. Throws `ERR_EXODOS_INVALID_ARG` for bad input and for what
  * could never be called.
  */
-export const finalize: <T extends object, A extends readonly unknown[] = [], R = unknown>(
+export function finalize<T extends object, A extends readonly unknown[] = [], R = unknown>(
   target: T | null | undefined,
   callback: (...args: A) => R,
   options?: FinalizeOptions<A>,
-) => Finalizer<T, A, R> = /* @__PURE__ */ makeFinalizers(false)
+): Finalizer<T, A, R> {
+  return registerFinalizer(false, finalize, target, callback, options)
+}
 
 /**
  * Calls all finalizers of this process or thread now that are for an exit, too, in the order of an exit. With
@@ -114,7 +122,7 @@ export function explain(): Plan {
  * waited for, too. A promise can't be waited for in an 'exit' event or `process.reallyExit`: there a synchronous
  * `onAbandon` is called.
  */
-export const track: Track = /* @__PURE__ */ makeTracker(false)
+export const track: Track = makeTracker(false)
 
 /** Aborted when leaving begins: pass it to `fetch`, timers and streams that need not be finished. An explicit run doesn't abort it. */
 export const exiting: AbortSignal = coordinator().state.exiting.signal

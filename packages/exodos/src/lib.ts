@@ -12,7 +12,7 @@ import type { FinalizeOptions, Finalizer } from './core/finalizer.js'
 import type { HookFunction, HookOptions, Registration } from './core/hook.js'
 import type { Scope, ScopeOptions } from './core/scope.js'
 import type { Track } from './core/work.js'
-import { makeCloseOnExit, makeFinalizers, makeOnExit, makeScopes, makeTracker } from './process/face.js'
+import { makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { coordinator } from './process/shared.js'
 
 export type { CloseOptions } from './core/closer.js'
@@ -22,23 +22,31 @@ export type { MemberOptions, Scope, ScopeOptions } from './core/scope.js'
 export type { Track, TrackOptions, TrackStats } from './core/work.js'
 
 /** As `onExit` of `exodos`, for a library. */
-export const onExit: (fn: HookFunction, options?: HookOptions) => Registration = /* @__PURE__ */ makeOnExit(true)
+export function onExit(fn: HookFunction, options?: HookOptions): Registration {
+  return register(true, onExit, fn, options)
+}
 
 /** As `closeOnExit` of `exodos`, for a library. */
-export const closeOnExit: <T>(resource: T, options?: CloseOptions<T>) => T = /* @__PURE__ */ makeCloseOnExit(true)
+export function closeOnExit<T>(resource: T, options?: CloseOptions<T>): T {
+  return registerResource(true, closeOnExit, resource, options)
+}
 
 /** As `scope` of `exodos`, for a library. */
-export const scope: (options?: ScopeOptions) => Scope = /* @__PURE__ */ makeScopes(true)
+export function scope(options?: ScopeOptions): Scope {
+  return openScope(true, scope, options)
+}
 
 /** As `finalize` of `exodos`, for a library. */
-export const finalize: <T extends object, A extends readonly unknown[] = [], R = unknown>(
+export function finalize<T extends object, A extends readonly unknown[] = [], R = unknown>(
   target: T | null | undefined,
   callback: (...args: A) => R,
   options?: FinalizeOptions<A>,
-) => Finalizer<T, A, R> = /* @__PURE__ */ makeFinalizers(true)
+): Finalizer<T, A, R> {
+  return registerFinalizer(true, finalize, target, callback, options)
+}
 
 /** As `track` of `exodos`, for a library. */
-export const track: Track = /* @__PURE__ */ makeTracker(true)
+export const track: Track = makeTracker(true)
 
 /** Aborted when leaving begins. */
 export const exiting: AbortSignal = coordinator().state.exiting.signal

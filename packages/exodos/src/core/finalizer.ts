@@ -28,7 +28,6 @@ type AnyFunction = (...args: never[]) => unknown
 export interface FinalizerEnv {
   readonly guest: boolean
   add(record: HookRecord): void
-  site(name: string): HookRecord['site']
   /** Makes an exit wait for what a callback has begun. */
   hold(record: HookRecord, result: PromiseLike<unknown>): void
 }
@@ -116,7 +115,12 @@ const NO_ARGS: readonly never[] = []
  * finalizer gets its call all the same. Without tokens for taking one off, which cost as much again: what was called by
  * hand is found dead.
  */
-const targets = /* @__PURE__ */ new FinalizationRegistry<Entry>((entry) => entry.collected())
+let targets: FinalizationRegistry<Entry> | undefined
+
+function registry(): FinalizationRegistry<Entry> {
+  targets ??= new FinalizationRegistry((entry) => entry.collected())
+  return targets
+}
 
 /** Calls a function once: when its target is collected, when it is called by hand, or on the way out. */
 export class Finalizer<T extends object, A extends readonly unknown[], R> {
@@ -154,32 +158,31 @@ export class Finalizer<T extends object, A extends readonly unknown[], R> {
 
 const OPTIONS = ['args', 'priority', 'atExit', 'name']
 
-/** Makes `finalize` for a thread. */
-export function makeFinalize(env: FinalizerEnv) {
-  return <T extends object, A extends readonly unknown[] = [], R = unknown>(
-    target: T | null | undefined,
-    callback: (...args: A) => R,
-    options: FinalizeOptions<A> = {},
-  ): Finalizer<T, A, R> => {
-    checkOptions('finalize(target, callback, options)', options, OPTIONS)
-    const { args = NO_ARGS as unknown as A, priority = 0, atExit = true, name = ownName(callback) } = options
-    const hasTarget = target !== null && target !== undefined
-    if (hasTarget && typeof target !== 'object' && typeof target !== 'function')
-      throw invalid('finalize(target)', 'an object, a function, or null for at exit alone', target)
-    if (typeof callback !== 'function') throw invalid('finalize(target, callback)', 'a function', callback)
-    if (!Array.isArray(args as unknown)) throw invalid('options.args', 'an array', args)
-    if (!Number.isInteger(priority)) throw invalid('options.priority', 'an integer', priority)
-    if (typeof atExit !== 'boolean') throw invalid('options.atExit', 'a boolean', atExit)
-    if (!hasTarget && !atExit)
-      throw new ExodosTypeError('finalize(target): expected a target or atExit: true, got neither: it could never be called')
-    if (hasTarget && (args.includes(target) || (callback as unknown) === target))
-      throw new ExodosTypeError('options.args: expected values without the target, got the target: it would never be collected')
-    if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
-    const entry = new Entry(env, name, priority, env.site(name), callback, args, hasTarget ? new WeakRef(target) : undefined)
-    if (atExit) env.add(entry)
-    if (hasTarget) targets.register(target, entry)
-    return new Finalizer(entry)
-  }
+export function makeFinalizer<T extends object, A extends readonly unknown[], R>(
+  env: FinalizerEnv,
+  site: HookRecord['site'],
+  target: T | null | undefined,
+  callback: (...args: A) => R,
+  options: FinalizeOptions<A> = {},
+): Finalizer<T, A, R> {
+  checkOptions('finalize(target, callback, options)', options, OPTIONS)
+  const { args = NO_ARGS as unknown as A, priority = 0, atExit = true, name = ownName(callback) } = options
+  const hasTarget = target !== null && target !== undefined
+  if (hasTarget && typeof target !== 'object' && typeof target !== 'function')
+    throw invalid('finalize(target)', 'an object, a function, or null for at exit alone', target)
+  if (typeof callback !== 'function') throw invalid('finalize(target, callback)', 'a function', callback)
+  if (!Array.isArray(args as unknown)) throw invalid('options.args', 'an array', args)
+  if (!Number.isInteger(priority)) throw invalid('options.priority', 'an integer', priority)
+  if (typeof atExit !== 'boolean') throw invalid('options.atExit', 'a boolean', atExit)
+  if (!hasTarget && !atExit)
+    throw new ExodosTypeError('finalize(target): expected a target or atExit: true, got neither: it could never be called')
+  if (hasTarget && (args.includes(target) || (callback as unknown) === target))
+    throw new ExodosTypeError('options.args: expected values without the target, got the target: it would never be collected')
+  if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
+  const entry = new Entry(env, name, priority, site, callback, args, hasTarget ? new WeakRef(target) : undefined)
+  if (atExit) env.add(entry)
+  if (hasTarget) registry().register(target, entry)
+  return new Finalizer(entry)
 }
 
 /**

@@ -106,7 +106,7 @@ export interface HookRecord {
 }
 
 /** Marks what stands for a record: registrations and scopes. */
-export const RECORD = Symbol.for('exodos.record')
+export const RECORD = 'exodos.record'
 const NONE: HookOptions = {}
 /** What a member of a scope may say of itself. */
 export const MEMBER_OPTIONS = ['name', 'timeout', 'priority', 'after', 'sync', 'state']

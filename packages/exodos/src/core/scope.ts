@@ -158,8 +158,8 @@ export class Scope implements AsyncDisposable {
     return this.#moved || this.#state.status !== 'open'
   }
 
-  /** @internal What `after` of others leads to. */
-  get [RECORD](): HookRecord {
+  /** @internal `RECORD`, what `after` of others leads to. Written out: a computed name keeps bundlers from leaving the class out. */
+  get 'exodos.record'(): HookRecord {
     return this.#state.record
   }
 

@@ -1,6 +1,6 @@
 import { type CloseOptions, ownership } from '../core/closer.js'
 import { ExodosError } from '../core/errors.js'
-import { type FinalizerEnv, makeFinalize } from '../core/finalizer.js'
+import { type FinalizeOptions, type Finalizer, type FinalizerEnv, makeFinalizer } from '../core/finalizer.js'
 import {
   BY_HAND,
   type HookFunction,
@@ -10,6 +10,7 @@ import {
   MEMBER_OPTIONS,
   makeRecord,
   makeRegistration,
+  ownName,
   type Registration,
 } from '../core/hook.js'
 import { holdExit, makeScope, type Scope, type ScopeEnv, type ScopeOptions } from '../core/scope.js'
@@ -18,24 +19,21 @@ import { clock } from './clock.js'
 import { captureContext, captureSite, currentCall } from './context.js'
 import { coordinator } from './shared.js'
 
-// What a face of the package offers, one maker each, so that bundlers leave out what a program doesn't use. Guests are libraries.
+// What a face of the package offers. Guests are libraries; `face` is what the user has called. Each face is a function
+// declaration that calls one of these: bundlers leave out what a program doesn't use, which they don't do with the result of a call.
+
+type Face = (...args: never[]) => unknown
 
 const add = (record: HookRecord) => coordinator().add(record)
 
 /** Makes an exit wait for the end of something that has begun. */
 export const hold = (record: HookRecord, result: PromiseLike<unknown>) => holdExit(add, record, result)
 
-/** `face` is what the user has called. */
-function register(guest: boolean, face: (...args: never[]) => unknown, fn: HookFunction, options?: HookOptions): Registration {
+export function register(guest: boolean, face: Face, fn: HookFunction, options?: HookOptions): Registration {
   const named = options?.name ?? (typeof fn === 'function' ? fn.name : '')
   const record = makeRecord(fn, options, guest, captureSite(named, face), captureContext())
   add(record)
   return makeRegistration(record)
-}
-
-export function makeOnExit(guest: boolean) {
-  const onExit = (fn: HookFunction, options?: HookOptions): Registration => register(guest, onExit, fn, options)
-  return onExit
 }
 
 export function makeTracker(guest: boolean): Track {
@@ -51,16 +49,13 @@ export function makeTracker(guest: boolean): Track {
 
 const CLOSE = { call: 'closeOnExit(resource, options)', options: [...MEMBER_OPTIONS, 'phase'] }
 
-export function makeCloseOnExit(guest: boolean) {
-  const closeOnExit = <T>(resource: T, options?: CloseOptions<T>): T => {
-    const found = ownership(CLOSE.call, resource, options, CLOSE.options)
-    const site = captureSite(options?.name ?? found.name, closeOnExit)
-    const record = makeRecord(found.fn, found.options, guest, site, captureContext(), CLOSE, found)
-    acquire(record)
-    found.owned(record)
-    return resource
-  }
-  return closeOnExit
+export function registerResource<T>(guest: boolean, face: Face, resource: T, options?: CloseOptions<T>): T {
+  const found = ownership(CLOSE.call, resource, options, CLOSE.options)
+  const site = captureSite(options?.name ?? found.name, face)
+  const record = makeRecord(found.fn, found.options, guest, site, captureContext(), CLOSE, found)
+  acquire(record)
+  found.owned(record)
+  return resource
 }
 
 /** Registers what has just been acquired. When it is too late for that it is given back at once, and the caller is told. */
@@ -72,32 +67,34 @@ function acquire(record: HookRecord): void {
     // The hooks have run: nothing waits for what this begins.
     record.fn(BY_HAND)
   }
-  throw new ExodosError(
-    'ERR_EXODOS_CLOSED',
-    `closeOnExit: the process is leaving: ${hookName(record)} will be closed by its run, or is closed already`,
-  )
+  const message = `closeOnExit: the process is leaving: ${hookName(record)} will be closed by its run, or is closed already`
+  throw new ExodosError('ERR_EXODOS_CLOSED', message)
 }
 
-export function makeScopes(guest: boolean) {
-  const env: ScopeEnv = {
-    guest,
-    add,
-    context: captureContext,
-    site: captureSite,
-    isInHook: () => currentCall() !== undefined,
-    isInside: (state) => currentCall()?.group.isIn(state) === true,
-  }
-  const scope = (options?: ScopeOptions): Scope => makeScope(env, scope, options)
-  return scope
+export function openScope(guest: boolean, face: Face, options?: ScopeOptions): Scope {
+  return makeScope(guest ? GUEST : HOST, face, options)
 }
 
-export function makeFinalizers(guest: boolean) {
-  const env: FinalizerEnv = {
-    guest,
-    add,
-    site: (name) => captureSite(name, finalize),
-    hold,
-  }
-  const finalize = makeFinalize(env)
-  return finalize
+const HOST: ScopeEnv = {
+  guest: false,
+  add,
+  context: captureContext,
+  site: captureSite,
+  isInHook: () => currentCall() !== undefined,
+  isInside: (state) => currentCall()?.group.isIn(state) === true,
 }
+const GUEST: ScopeEnv = { ...HOST, guest: true }
+
+export function registerFinalizer<T extends object, A extends readonly unknown[], R>(
+  guest: boolean,
+  face: Face,
+  target: T | null | undefined,
+  callback: (...args: A) => R,
+  options?: FinalizeOptions<A>,
+): Finalizer<T, A, R> {
+  const env = guest ? FINALIZER_GUEST : FINALIZER_HOST
+  return makeFinalizer(env, captureSite(options?.name ?? ownName(callback), face), target, callback, options)
+}
+
+const FINALIZER_HOST: FinalizerEnv = { guest: false, add, hold }
+const FINALIZER_GUEST: FinalizerEnv = { guest: true, add, hold }

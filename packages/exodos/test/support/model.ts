@@ -26,7 +26,13 @@ export interface Item {
   steps: Step[]
 }
 export type Verb = 'cancel' | 'run' | 'close' | 'move' | 'use' | 'finalizers' | 'force' | 'exit'
-export type Step = { add: Item } | { verb: Verb; of: number; into: number; wait: boolean }
+export interface Act {
+  verb: Verb
+  of: number
+  into: number
+  wait: boolean
+}
+export type Step = { add: Item } | Act
 export interface Program {
   items: Item[]
   steps: Step[]
@@ -36,7 +42,7 @@ interface RawAdd extends Omit<Item, 'id' | 'depth' | 'after' | 'steps'> {
   after: ({ name: string } | { of: number })[]
   steps: RawStep[]
 }
-type RawStep = { add: RawAdd } | { verb: Verb; of: number; into: number; wait: boolean }
+type RawStep = { add: RawAdd } | Act
 
 const NAMES = ['a', 'b', 'c', 'd']
 const often = <T>(usual: T, times: number, ...others: T[]) =>
@@ -92,9 +98,11 @@ function resolve(raw: RawStep[], exact: boolean): Program {
   const root = { id: 0, depth: 0, parallel: false, in: 0 } as Item
   const at = (n: number, list: Item[]) => list[n % list.length] as Item
   const sequential = (item: Item): Item => (item.parallel ? sequential([root, ...items][item.in] as Item) : item)
-  const one = (step: RawStep, hasPhases: boolean): Step => {
+  const one = (step: RawStep, isTop: boolean): Step => {
     const scopes = [root, ...items.filter(({ kind }) => kind === 'scope')]
     if ('verb' in step) {
+      // Only what is called by a run asks for an end that is under way.
+      if (isTop && /exit|force/.test(step.verb)) step.verb = 'cancel'
       const isScope = ['close', 'move', 'use'].includes(step.verb)
       const into = at(step.into, scopes)
       const of = isScope ? at(step.of, scopes) : items.length > 0 ? at(step.of, items) : root
@@ -116,7 +124,7 @@ function resolve(raw: RawStep[], exact: boolean): Program {
     if (item.kind === 'scope') item.how = 'sync'
     items.push(item)
     // What is registered in flush runs there, beside others.
-    if (item.kind !== 'scope' && !(exact && phase === 'flush')) item.steps = add.steps.map((inner) => one(inner, hasPhases))
+    if (item.kind !== 'scope' && !(exact && phase === 'flush')) item.steps = add.steps.map((inner) => one(inner, false))
     return { add: item }
   }
   const steps = raw.map((step) => one(step, true))
@@ -169,6 +177,8 @@ interface Container {
 /** What a program without timing does, and what it is told. */
 export class Model {
   readonly log: string[] = []
+  /** Rejections that nobody is told of. */
+  readonly unhandled: string[] = []
   /** Steps whose outcome the rules don't give: not to be done. */
   readonly skipped = new Set<Step>()
   private nodes = new Map<number, Node>()
@@ -203,6 +213,7 @@ export class Model {
     if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [] } }
     if (outer?.status === 'closed') {
       this.call(node)
+      if (item.how === 'reject') this.unhandled.push(`failed ${item.id}`)
       return 'ERR_EXODOS_CLOSED'
     }
     if (this.closesCycle(node, node.home)) return 'ERR_EXODOS_CYCLE'
@@ -216,7 +227,7 @@ export class Model {
     return this.phases[Math.max(this.phase, PHASES.indexOf(phase))] as Container
   }
 
-  private act(step: Step & { verb: Verb }, isInside: boolean): string | undefined {
+  private act(step: Act, isInside: boolean): string | undefined {
     if (step.verb === 'finalizers') return isInside ? this.skip(step) : this.finalizers()
     const node = this.nodes.get(step.of)
     if (!node) return undefined
@@ -267,14 +278,15 @@ export class Model {
     }
   }
 
-  private use(inner: Node, step: Step & { verb: Verb }): string | undefined {
+  private use(inner: Node, step: Act): string | undefined {
     const outer = this.nodes.get(step.into)
     if (!outer?.scope) return undefined
     for (let at: Node | undefined = outer; at; at = at.home.owner) if (at === inner) return 'ERR_EXODOS_INVALID_ARG'
     if (inner.scope?.status !== 'open') return undefined
     if (outer.scope.status === 'closed') {
       if (!this.isPlain(inner)) return this.skip(step)
-      this.close(inner)
+      const told = list(this.close(inner))
+      if (told) this.unhandled.push(told)
       return 'ERR_EXODOS_CLOSED'
     }
     if (this.closesCycle(inner, outer.scope.members)) return 'ERR_EXODOS_CYCLE'
@@ -287,7 +299,7 @@ export class Model {
 
   /** Calls a function, or closes a scope. Returns who failed. */
   private call(node: Node): number[] {
-    if (node.scope) return this.close(node, false)
+    if (node.scope) return this.close(node)
     const { id, how, steps } = node.item
     if (node.state === 'waiting') node.state = 'called'
     this.log.push(`call ${id}`)
@@ -296,12 +308,11 @@ export class Model {
     return how === 'throw' || how === 'reject' ? [id] : []
   }
 
-  private close(node: Node, isByHand = true): number[] {
+  private close(node: Node): number[] {
     const scope = node.scope as NonNullable<Node['scope']>
     if (scope.status !== 'open') return []
     scope.status = 'closing'
-    // What is closed by hand stands where it stood until it is over.
-    if (!isByHand) node.state = 'called'
+    node.state = 'called'
     const errors = this.drain(scope.members)
     scope.status = 'closed'
     node.state = 'over'

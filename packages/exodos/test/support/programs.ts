@@ -10,11 +10,11 @@ import {
   scope,
 } from '../../src/index.js'
 import { type FakeClock, fakeClock, type IsolatedExits, isolateExits } from '../../src/testing.js'
-import { type Item, isAsync, list, type Program, type Step } from './model.js'
+import { type Act, type Item, isAsync, list, type Program, type Step } from './model.js'
 
 /** What happened, in order. `over` means settled, `up` that the run has stopped waiting. */
 export interface Event {
-  what: 'add' | 'call' | 'over' | 'up' | 'cancel' | 'close'
+  what: 'add' | 'call' | 'over' | 'up' | 'cancel' | 'hand' | 'close' | 'use' | 'force'
   id: number
   at: number
   /** Called by a run, and not by hand. */
@@ -31,7 +31,7 @@ class Failure extends Error {
 }
 
 /** The ids of those that failed, or the code of an error of exodos. */
-function told(error: unknown): string {
+export function told(error: unknown): string {
   const all = (one: unknown): unknown[] => (one as { errors?: unknown[] }).errors?.flatMap(all) ?? [one]
   const errors = all(error)
   const codes = errors.filter((one) => !(one instanceof Failure)).map((one) => (one as { code?: string })?.code ?? String(one))
@@ -41,7 +41,8 @@ function told(error: unknown): string {
 /** Does a program with exodos. */
 export class Real {
   readonly clock: FakeClock = fakeClock()
-  readonly exits: IsolatedExits = isolateExits({ clock: this.clock })
+  // What comes soon comes before time passes.
+  readonly exits: IsolatedExits = isolateExits({ clock: { ...this.clock, soon: (callback) => this.clock.wait(0, callback) } })
   /** As the model's. */
   readonly log: string[] = []
   events: Event[] = []
@@ -67,7 +68,7 @@ export class Real {
     }
   }
 
-  private step(step: Step, isInside: boolean): Promise<void> | undefined {
+  private step(step: Step, isInside: boolean): Promise<unknown> | undefined {
     if (this.skipped.has(step)) return undefined
     const say = (error: unknown) =>
       void this.log.push(`${'add' in step ? `add ${step.add.id}` : `${step.verb} ${step.of}`}: ${told(error)}`)
@@ -146,12 +147,19 @@ export class Real {
     }
   }
 
-  private act(step: Step & { verb: string }): Promise<unknown> | undefined {
+  private act(step: Act): Promise<unknown> | undefined {
     const handle = this.handles.get(step.of) as
       | (Registration & Scope & Finalizer<object, [], unknown> & { close(): unknown })
       | undefined
-    if (step.verb === 'finalizers') return runFinalizers()
-    if (step.verb === 'force') return void this.exits.force()
+    if (step.verb === 'finalizers') {
+      this.note('hand', 0)
+      for (const [id, one] of this.handles) if ('detach' in one) this.note('hand', id)
+      return runFinalizers()
+    }
+    if (step.verb === 'force') {
+      this.note('force', 0)
+      return void this.exits.force()
+    }
     if (step.verb === 'exit') return this.exits.run({ code: 1 }).then(undefined, () => {})
     if (!handle) return undefined
     const isScope = 'adopt' in handle
@@ -165,8 +173,10 @@ export class Real {
       }
       case 'run':
         // The result of an async one belongs to its caller.
-        if (!isScope && run && !this.events.some(({ what, id }) => what === 'call' && id === step.of))
+        if (!isScope && run && !this.events.some(({ what, id }) => what === 'call' && id === step.of)) {
+          this.note('hand', step.of)
           Promise.resolve(typeof handle === 'function' ? handle.run() : run.call(handle)).catch(() => {})
+        }
         return undefined
       case 'close':
         return isScope ? this.close(step.of, handle) : undefined
@@ -176,7 +186,7 @@ export class Real {
       default: {
         const into = this.handles.get(step.into)
         if (isScope && into && 'adopt' in into) {
-          this.note('close', step.of)
+          this.note('use', step.of)
           into.use(handle)
         }
         return undefined
