@@ -93,6 +93,7 @@ export interface FakeClock extends Clock {
 /** Makes a clock that moves only when told to. */
 export function fakeClock(): FakeClock {
   let now = 0
+  const turns = new Set<object>()
   const due = new Set<{ at: number; callback: () => void }>()
   const wait = (ms: number, callback: () => void) => {
     const entry = { at: now + ms, callback }
@@ -104,11 +105,23 @@ export function fakeClock(): FakeClock {
     now: () => now,
     busy: () => now,
     wait,
-    soon: (callback) => realClock.soon(callback),
+    soon(callback) {
+      const turn = {}
+      turns.add(turn)
+      const cancel = realClock.soon(() => {
+        turns.delete(turn)
+        callback()
+      })
+      return () => {
+        turns.delete(turn)
+        cancel()
+      }
+    },
     async advance(duration) {
       const end = now + parseDuration(duration, 'advance(duration)')
       for (;;) {
-        await settle()
+        do await settle()
+        while (turns.size > 0)
         const next = [...due].filter((entry) => entry.at <= end).sort((a, b) => a.at - b.at)[0]
         if (!next) break
         due.delete(next)

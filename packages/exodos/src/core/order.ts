@@ -128,6 +128,11 @@ export class Stack {
     if (this.index) this.addToIndex(hook)
   }
 
+  /** The hooks that are called and not settled. */
+  get running(): Hook[] {
+    return [...(this.open ?? [])]
+  }
+
   /** The hook is over: what is to come after it may start. */
   settled(hook: Hook): void {
     this.open?.delete(hook)

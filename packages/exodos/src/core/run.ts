@@ -226,6 +226,14 @@ export class Run {
     else this.await(call, undefined, byHand)
   }
 
+  /** The owner's closing is over, or isn't waited for any more: then not for what it has begun either, but for scopes in there. */
+  private takeOver(group: Group): void {
+    for (const hook of group.stack.running) {
+      if (hook.record.scope) this.enter(hook, hook.record.scope, group)
+      else group.stack.settled(hook)
+    }
+  }
+
   /** All of a group is over: goes on around it. */
   private close(group: Group): void {
     const { inside } = group
@@ -302,6 +310,7 @@ export class Run {
     call.end = this.budget.spent()
     if (status === 'failed') call.error = error
     if (hook) call.group.stack.settled(hook)
+    else this.takeOver(call.group)
     if (waited) {
       call.group.open--
       this.ready.add(call.group)
