@@ -531,7 +531,7 @@ describe('an exit while the owner is closing the scope', () => {
     expect(outcome(ended)).toEqual({ code: 4, signal: null, lines: ['four', 'before', 'three', 'one', 'rest'] })
     expect(ended.report?.hooks.map(({ scope = [], name, status, started }) => [...scope, name, status, started])).toMatchObject([
       ['before', 'ok', true],
-      ['job', 'job', 'cut', true],
+      ['job', 'cut', true],
       ['job', 'three', 'ok', true],
       ['job', 'two', 'cut', false],
       ['job', 'one', 'ok', true],

@@ -1,6 +1,6 @@
 import { BY_HAND } from './hook.js'
 import type { Hook } from './order.js'
-import type { ScopeState } from './scope.js'
+import type { ScopeState } from './scope-state.js'
 import { isThenable } from './work.js'
 
 /**

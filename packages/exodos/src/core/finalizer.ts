@@ -1,7 +1,7 @@
 import { suppressing } from './close.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
+import { leaveUnhandled } from './hold.js'
 import { type HookRecord, isAsyncFunction, ownName, type Place } from './hook.js'
-import { leaveUnhandled } from './scope.js'
 import { isThenable } from './work.js'
 
 export interface FinalizeOptions<A extends readonly unknown[]> {

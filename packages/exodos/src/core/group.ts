@@ -1,5 +1,5 @@
 import type { Hook, Stack } from './order.js'
-import type { ScopeState } from './scope.js'
+import type { ScopeState } from './scope-state.js'
 
 /** A stack that a run is closing: the hooks of a phase, or the members of a scope. */
 export class Group {

@@ -1,7 +1,8 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { type Duration, parseDuration } from './deadline.js'
 import { checkOptions, ExodosTypeError, invalid } from './errors.js'
-import type { Scope, ScopeState } from './scope.js'
+import type { Scope } from './scope.js'
+import type { ScopeState } from './scope-state.js'
 
 /** The steps of the way out, in order. */
 export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const

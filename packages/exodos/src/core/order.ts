@@ -1,4 +1,4 @@
-import { ExodosError } from './errors.js'
+import { cycle, cycleWithin, type Edge } from './cycle.js'
 import type { HookRecord, Place } from './hook.js'
 
 /** What an edge leads to: all hooks of a name, or one. */
@@ -254,11 +254,7 @@ export class Stack {
     // Nobody has had the record of a new plain hook: only its name can lead back to it.
     if (scope?.members.mayHaveEdges || (after && (scope || after.includes(name) || this.isAwaited(name)))) this.refuseCycle(hook)
     for (let stack: Stack = this; stack.owner; ) {
-      if (after?.includes(stack.owner))
-        throw new ExodosError(
-          'ERR_EXODOS_CYCLE',
-          `options.after: expected an order without a cycle, got ${name} in ${stack.owner.name} → after ${stack.owner.name}`,
-        )
+      if (after?.includes(stack.owner)) throw cycleWithin(hook.record, stack.owner)
       const around = stack.owner.place as Hook | undefined
       if (!around?.stack) return
       if (around.record.after || stack.mayHaveEdges) this.refuseCycleAround(hook, around)
@@ -310,12 +306,6 @@ export class Stack {
   }
 }
 
-interface Edge {
-  from: Hook
-  target: Target
-  to: Hook
-}
-
 function throws(fn: () => void): boolean {
   try {
     fn()
@@ -335,29 +325,4 @@ function* targets({ after, scope }: HookRecord): Generator<Target> {
 
 function carries(record: HookRecord, target: Target): boolean {
   return record === target || record.name === target || record.scope?.members.has(target) === true
-}
-
-/** "a → after b → after a"; where an edge leads from or to a member, "metrics in telemetry → after pool in app, …". */
-function cycle(last: Edge, cameFrom: Map<Hook, Edge | undefined>): ExodosError {
-  const path: Edge[] = []
-  for (let edge: Edge | undefined = last; edge; edge = cameFrom.get(edge.from)) path.unshift(edge)
-  let text = ''
-  let at = ''
-  for (const { from, target, to } of path) {
-    const begin = labelIn(from.record, (record) => record.after?.includes(target) === true) || from.record.name
-    if (begin !== at) text += `${text && ', '}${begin}`
-    at = labelIn(to.record, (record) => record === target || record.name === target) || to.record.name
-    text += ` → after ${at}`
-  }
-  return new ExodosError('ERR_EXODOS_CYCLE', `options.after: expected an order without a cycle, got ${text}`)
-}
-
-/** A record's name, or that of the member of it that is meant. */
-function labelIn(record: HookRecord, isMeant: (record: HookRecord) => boolean): string {
-  if (isMeant(record)) return record.name
-  for (const { record: member } of record.scope?.members ?? []) {
-    const label = labelIn(member, isMeant)
-    if (label) return `${label} in ${record.name}`
-  }
-  return ''
 }

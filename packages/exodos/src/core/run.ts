@@ -14,7 +14,7 @@ import {
 } from './hook.js'
 import type { Hook } from './order.js'
 import type { RootScope } from './root.js'
-import type { ScopeState } from './scope.js'
+import type { ScopeState } from './scope-state.js'
 import { isThenable } from './work.js'
 
 /** What a run needs of the world around it. */

@@ -3,6 +3,7 @@ import { closeByHand, suppressing } from './close.js'
 import { type CloseOptions, ownership } from './closer.js'
 import type { Duration } from './deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid } from './errors.js'
+import { holdExit, leaveUnhandled } from './hold.js'
 import {
   type After,
   BY_HAND,
@@ -20,7 +21,8 @@ import {
   RECORD,
   type Registration,
 } from './hook.js'
-import { type Hook, Stack } from './order.js'
+import type { Hook } from './order.js'
+import { ScopeState } from './scope-state.js'
 import { isThenable } from './work.js'
 
 export interface ScopeOptions {
@@ -50,49 +52,6 @@ export interface ScopeEnv {
   isInHook(): boolean
   /** Is the code that is running part of closing this scope? */
   isInside(scope: ScopeState): boolean
-}
-
-/** A scope as whoever closes it sees it: a run, or its owner by hand. Copies of exodos share it. */
-export class ScopeState {
-  readonly members: Stack
-  status: 'open' | 'closing' | 'closed' = 'open'
-  /** Somebody waits for the end: of a closing by hand, with its errors. */
-  closed: Promise<unknown[]> | undefined
-  /** A member is being called by hand, and has not returned yet. */
-  isCalling = false
-  /** A run is closing it, on the way out. */
-  isInRun = false
-  /** Called when a member comes while the scope is closing. */
-  onAdd: (() => void) | undefined
-  private onEnd: ((errors: unknown[]) => void) | undefined
-
-  constructor(
-    readonly parallel: boolean,
-    readonly record: HookRecord,
-  ) {
-    this.members = new Stack(ignore, record)
-  }
-
-  add(record: HookRecord): void {
-    record.place = this.members.add(record)
-    this.onAdd?.()
-  }
-
-  /** Resolves when a closing that somebody else has begun is over. */
-  whenClosed(): Promise<unknown> {
-    this.closed ??= new Promise((resolve) => {
-      this.onEnd = resolve
-    })
-    return this.closed
-  }
-
-  /** All members are closed: takes the scope off where it stood. */
-  end(): void {
-    this.status = 'closed'
-    this.onAdd = undefined
-    this.record.place?.remove()
-    this.onEnd?.([])
-  }
 }
 
 const ignore = () => {}
@@ -321,22 +280,3 @@ export class Scope implements AsyncDisposable {
 }
 
 const wrap = (env: ScopeEnv, state: ScopeState) => new Scope(env, state)
-
-/** A failure that nobody else can handle is an unhandled rejection, although somebody waits for the end. */
-export function leaveUnhandled(result: PromiseLike<unknown>): void {
-  result.then(ignore)
-}
-
-/** Makes an exit wait for the end of something that is being cleaned up outside of any scope. */
-export function holdExit(add: ScopeEnv['add'], record: HookRecord, result: PromiseLike<unknown>): void {
-  const promise = Promise.resolve(result)
-  const { name, priority, guest, site, context } = record
-  const held = makeRecord(() => promise.then(ignore, ignore), { name, priority }, guest, site, context)
-  try {
-    add(held)
-  } catch {
-    // The process is leaving already: nothing waits any more.
-  }
-  const off = () => void held.place?.remove()
-  promise.then(off, off)
-}

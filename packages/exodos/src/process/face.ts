@@ -1,6 +1,7 @@
 import { type CloseOptions, ownership } from '../core/closer.js'
 import { ExodosError } from '../core/errors.js'
 import { type FinalizeOptions, type Finalizer, type FinalizerEnv, makeFinalizer } from '../core/finalizer.js'
+import { holdExit } from '../core/hold.js'
 import {
   BY_HAND,
   type HookFunction,
@@ -13,7 +14,7 @@ import {
   ownName,
   type Registration,
 } from '../core/hook.js'
-import { holdExit, makeScope, type Scope, type ScopeEnv, type ScopeOptions } from '../core/scope.js'
+import { makeScope, type Scope, type ScopeEnv, type ScopeOptions } from '../core/scope.js'
 import { makeTrack, noWork, type Track } from '../core/work.js'
 import { clock } from './clock.js'
 import { captureContext, captureSite, currentCall } from './context.js'

@@ -181,13 +181,16 @@ export class Model {
   readonly unhandled: string[] = []
   /** Steps whose outcome the rules don't give: not to be done. */
   readonly skipped = new Set<Step>()
+  /** While something is cleaned up outside of any scope, others may wait for its name. */
+  private awaited = new Set<string | number>()
   private nodes = new Map<number, Node>()
   private phases: Container[] = PHASES.map(() => ({ nodes: [] }))
   private phase = -1
   private seq = 0
 
-  /** `kind` of run: after an explicit one a new life begins. */
-  life({ steps }: Program): void {
+  /** All steps, then a run. */
+  life({ items, steps }: Program): void {
+    this.awaited = new Set(items.flatMap(({ after }) => after))
     this.nodes = new Map()
     for (const step of steps) this.step(step, false)
     for (this.phase = 0; this.phase < PHASES.length; this.phase++) this.drain(this.phases[this.phase] as Container)
@@ -196,11 +199,11 @@ export class Model {
   }
 
   private step(step: Step, isInside: boolean): void {
-    const told = 'add' in step ? this.add(step.add) : this.act(step, isInside)
+    const told = 'add' in step ? this.add(step.add, step) : this.act(step, isInside)
     if (told) this.log.push(`${'add' in step ? `add ${step.add.id}` : `${step.verb} ${step.of}`}: ${told}`)
   }
 
-  private add(item: Item): string | undefined {
+  private add(item: Item, step: Step): string | undefined {
     const outer = this.nodes.get(item.in)?.scope
     if (item.in !== 0 && !outer) return undefined
     // Nothing stands for what is not registered yet.
@@ -212,6 +215,7 @@ export class Model {
     const node: Node = { item, after, seq: ++this.seq, home: outer?.members ?? this.rootFor(item), state: 'waiting' }
     if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [] } }
     if (outer?.status === 'closed') {
+      if (isAsync(item) && this.awaited.has(item.name)) return this.skip(step)
       this.call(node)
       if (item.how === 'reject') this.unhandled.push(`failed ${item.id}`)
       return 'ERR_EXODOS_CLOSED'
@@ -283,9 +287,8 @@ export class Model {
     if (!outer?.scope) return undefined
     for (let at: Node | undefined = outer; at; at = at.home.owner) if (at === inner) return 'ERR_EXODOS_INVALID_ARG'
     if (inner.scope?.status !== 'open') return undefined
-    if (process.env.KNOWN && inner.home === outer.scope.members) return this.skip(step)
     if (outer.scope.status === 'closed') {
-      if (!this.isPlain(inner)) return this.skip(step)
+      if (!this.isPlain(inner) || this.awaited.has(inner.item.name)) return this.skip(step)
       const told = list(this.close(inner))
       if (told) this.unhandled.push(told)
       return 'ERR_EXODOS_CLOSED'

@@ -175,7 +175,7 @@ export class Real {
         // The result of an async one belongs to its caller.
         if (!isScope && run && !this.events.some(({ what, id }) => what === 'call' && id === step.of)) {
           this.note('hand', step.of)
-          Promise.resolve(typeof handle === 'function' ? handle.run() : run.call(handle)).catch(() => {})
+          Promise.resolve(run.call(handle)).catch(() => {})
         }
         return undefined
       case 'close':
