@@ -4,7 +4,7 @@ import { runExitHooks } from '../src/index.js'
 import { type Item, Model, type Program, programs, show } from './support/model.js'
 import { type Event, Real, told } from './support/programs.js'
 
-// EXODOS_TEST_RUNS=100000 for a long search; a failure tells the seed: EXODOS_TEST_SEED repeats it.
+// A long search: EXODOS_TEST_RUNS=100000. A failure tells its seed: EXODOS_TEST_SEED repeats it.
 const numRuns = Number(process.env.EXODOS_TEST_RUNS ?? 300)
 const seed = process.env.EXODOS_TEST_SEED
 const options = { numRuns, ...(seed === undefined ? {} : { seed: Number(seed) }) }

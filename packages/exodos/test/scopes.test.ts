@@ -511,7 +511,7 @@ describe('an exit while the owner is closing the scope', () => {
     expect(ended.stderr).toBe('')
   })
 
-  test('the member in flight hangs: the run goes on with the others, the report names the scope', async () => {
+  test('the member in flight hangs: the run goes on with the others, the report names it', async () => {
     const ended = await runAndKill(
       between(inFlight('await new Promise(() => {})'), `configure({ grace: '1s' }); job.disposeAsync()`).replace(
         /\nsay\('ready'\)$/,
@@ -520,8 +520,8 @@ describe('an exit while the owner is closing the scope', () => {
       'SIGTERM',
     )
     expect(outcome(ended)).toEqual({ code: null, signal: 'SIGTERM', lines: ['newest', 'before', 'two', 'one', 'rest'] })
-    expect(ended.report?.hooks.filter((hook) => hook.status === 'overdue')).toMatchObject([{ name: 'job' }])
-    expect(ended.stderr).toMatch(/overdue .* release job/)
+    expect(ended.report?.hooks.filter((hook) => hook.status === 'overdue')).toMatchObject([{ name: 'three', scope: ['job'] }])
+    expect(ended.stderr).toMatch(/overdue .* release job › three/)
   })
 
   test('the event loop ends: the member in flight is cut, of the others the synchronous ones are called, once', async () => {
@@ -531,7 +531,7 @@ describe('an exit while the owner is closing the scope', () => {
     expect(outcome(ended)).toEqual({ code: 4, signal: null, lines: ['four', 'before', 'three', 'one', 'rest'] })
     expect(ended.report?.hooks.map(({ scope = [], name, status, started }) => [...scope, name, status, started])).toMatchObject([
       ['before', 'ok', true],
-      ['job', 'cut', true],
+      ['job', 'four', 'cut', true],
       ['job', 'three', 'ok', true],
       ['job', 'two', 'cut', false],
       ['job', 'one', 'ok', true],

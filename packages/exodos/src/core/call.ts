@@ -33,12 +33,6 @@ export class Call {
     readonly begin: number,
   ) {}
 
-  /** The names of the scopes that it stands in, the outermost first. */
-  get path(): string[] {
-    // A scope that its owner is closing is waited for as a call in its own group.
-    return this.record.scope ? this.group.path.slice(0, -1) : this.group.path
-  }
-
   get signal(): AbortSignal {
     this.controller ??= new AbortController()
     if (this.aborted) this.controller.abort(this.aborted)
@@ -92,10 +86,10 @@ export class Context implements HookContext {
 }
 
 /** "db (in app; registered at /app/db.js:3:1; status: closing)". */
-export function describe({ record, statusText, path }: Call, withPlace: boolean): string {
+export function describe({ record, statusText, group }: Call, withPlace: boolean): string {
   const name = withPlace ? hookName(record) : record.name || '(anonymous)'
   const site = withPlace ? hookSite(record) : undefined
-  const scope = path.join(' › ')
+  const scope = group.path.join(' › ')
   const details = [
     scope && `in ${scope}`,
     site && site !== name && `registered at ${site}`,

@@ -3,15 +3,31 @@ import type { Hook } from './order.js'
 import type { ScopeState } from './scope-state.js'
 import { isThenable } from './work.js'
 
+/** Of all scopes whose owners are closing them, the one whose member is being called at this moment. */
+let calling: ScopeState | undefined
+
+/** Is the code that is running a member, before its first `await`, of what is closed by hand in this scope? */
+export const isCallingIn = (scope: ScopeState): boolean => calling?.isIn(scope) === true
+
+/** Closes a scope, or joins its closing. Resolves with the errors, for who began it. */
+export function close(scope: ScopeState): Promise<readonly unknown[]> {
+  if (scope.status === 'closed') return Promise.resolve([])
+  if (scope.status === 'closing') return scope.whenClosed().then(() => [])
+  scope.status = 'closing'
+  let done = (_: unknown[]) => {}
+  scope.closed = new Promise((resolve) => {
+    done = resolve
+  })
+  new Closing(scope, done).advance()
+  return scope.closed
+}
+
 /**
  * Closes the members of a scope for its owner, outside of any run: no limits, in the async context of the caller.
  *
- * Goes on synchronously until a member returns a promise. Resolves with the errors, in the order of their coming.
+ * Goes on synchronously until a member returns a promise. When a run comes to the scope, that one closes the rest, and
+ * waits for what was begun here.
  */
-export function closeByHand(scope: ScopeState): Promise<unknown[]> {
-  return new Promise((resolve) => new Closing(scope, resolve).advance())
-}
-
 class Closing {
   private readonly errors: unknown[] = []
   private open = 0
@@ -21,38 +37,38 @@ class Closing {
     private readonly scope: ScopeState,
     private readonly done: (errors: unknown[]) => void,
   ) {
-    scope.onAdd = () => this.advance()
+    scope.onAdd = scope.onEnd = () => this.advance()
   }
 
   /** Calls what may be called now: the next member, in a parallel scope all of them. */
   advance(): void {
     const { scope } = this
-    if (this.advancing || scope.status !== 'closing') return
+    if (this.advancing) return
     this.advancing = true
-    while (scope.parallel || this.open === 0) {
+    while (!scope.isInRun && (scope.parallel || this.open === 0)) {
       const member = scope.members.shift(true)
       if (!member) break
       this.call(member)
     }
     this.advancing = false
     if (this.open > 0) return
-    scope.end()
-    this.done(this.errors)
+    if (!scope.isInRun && scope.status === 'closing') scope.end()
+    if (scope.status === 'closed') this.done(this.errors)
   }
 
   private call(member: Hook): void {
-    const { scope } = this
+    const outer = calling
     let result: PromiseLike<unknown> | undefined
-    scope.isCalling = true
+    calling = this.scope
     try {
       const returned = member.record.fn(BY_HAND)
       if (isThenable(returned)) result = returned
     } catch (error) {
       this.errors.push(error)
     }
-    scope.isCalling = false
+    calling = outer
     if (result) this.await(member, result)
-    else scope.members.settled(member)
+    else this.scope.members.settled(member)
   }
 
   private await(member: Hook, result: PromiseLike<unknown>): void {
@@ -64,7 +80,8 @@ class Closing {
       members.settled(member)
       this.advance()
     }
-    Promise.resolve(result).then(settle, (error) => {
+    member.result = Promise.resolve(result)
+    member.result.then(settle, (error) => {
       this.errors.push(error)
       settle()
     })

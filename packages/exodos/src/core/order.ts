@@ -11,6 +11,8 @@ export class Hook implements Place {
   /** In the registry, and not yet called. */
   pending = false
   late?: boolean
+  /** Begun by the owner of its scope: what a run that takes over waits for. */
+  result?: PromiseLike<unknown>
   /** What it was last found to wait for: asked first the next time. */
   blocker: { target: Target; hook: Hook } | undefined
 

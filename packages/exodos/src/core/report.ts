@@ -99,7 +99,7 @@ function describeCall(call: Call): ReportedHook {
   const status = call.status === 'running' ? 'cut' : call.status
   const entry: ReportedHook = { name: hookName(record), phase, status, started, begin: round(call.begin), end: round(call.end) }
   const site = hookSite(record)
-  const { path } = call
+  const { path } = call.group
   if (path.length > 0) entry.scope = path
   if (site !== undefined) entry.site = site
   if (status === 'failed' || call.late === 'failed') entry.error = describeError(call.error)

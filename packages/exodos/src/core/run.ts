@@ -57,7 +57,7 @@ export class Run {
   isCut = false
   leaving = false
   readonly budget: Budget
-  private readonly open = new Map<Call, Hook | undefined>()
+  private readonly open = new Map<Call, Hook>()
   /** The phase under way. */
   private root: Group | undefined
   /** The scopes under way, in the order in which they were entered. */
@@ -205,7 +205,7 @@ export class Run {
     }
   }
 
-  /** Begins to close the members of a scope. One that its owner is closing is waited for first, then the run takes over what is left. */
+  /** Begins to close the members of a scope. Of one that its owner is closing it takes over what has begun, and the rest. */
   private enter(hook: Hook, scope: ScopeState, group: Group): void {
     const now = this.budget.spent()
     const deadline = Math.min(group.deadline, now + (hook.record.timeout ?? Number.POSITIVE_INFINITY))
@@ -215,23 +215,21 @@ export class Run {
     group.stack.opened(hook)
     this.entered.add(inner)
     this.ready.add(inner)
-    const byHand = scope.status === 'closing' ? scope.whenClosed() : undefined
     scope.status = 'closing'
     scope.isInRun = true
     scope.onAdd = () => this.wake(inner)
-    if (!byHand) return
-    const call = this.begin(hook.record, inner)
-    this.env.publish?.('hook', 'start', this.seen(call))
-    if (this.isCut) this.settle(call, undefined, 'cut')
-    else this.await(call, undefined, byHand)
+    for (const begun of scope.members.running) {
+      if (begun.record.scope) this.enter(begun, begun.record.scope, inner)
+      else this.join(begun, inner)
+    }
   }
 
-  /** The owner's closing is over, or isn't waited for any more: then not for what it has begun either, but for scopes in there. */
-  private takeOver(group: Group): void {
-    for (const hook of group.stack.running) {
-      if (hook.record.scope) this.enter(hook, hook.record.scope, group)
-      else group.stack.settled(hook)
-    }
+  /** Waits for what the owner of a scope has begun. */
+  private join(hook: Hook, group: Group): void {
+    const call = this.begin(hook.record, group)
+    this.env.publish?.('hook', 'start', this.seen(call))
+    if (this.isCut || !hook.result) this.settle(call, hook, 'cut')
+    else this.await(call, hook, hook.result)
   }
 
   /** All of a group is over: goes on around it. */
@@ -280,12 +278,12 @@ export class Run {
     }
   }
 
-  private await(call: Call, hook: Hook | undefined, result: PromiseLike<unknown>): void {
+  private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
     this.open.set(call, hook)
     call.group.open++
     this.calling = undefined
     this.stepped()
-    if (hook) call.group.stack.opened(hook)
+    call.group.stack.opened(hook)
     if (call.deadline < this.nextBeat) this.rearm()
     this.env.publish?.('hook', 'end', this.seen(call))
     const done = (status: 'ok' | 'failed', error?: unknown) => {
@@ -303,14 +301,13 @@ export class Run {
     )
   }
 
-  private settle(call: Call, hook: Hook | undefined, status: CallStatus, error?: unknown): void {
+  private settle(call: Call, hook: Hook, status: CallStatus, error?: unknown): void {
     const waited = this.open.size > 0 && this.open.delete(call)
     this.calling = undefined
     call.status = status
     call.end = this.budget.spent()
     if (status === 'failed') call.error = error
-    if (hook) call.group.stack.settled(hook)
-    else this.takeOver(call.group)
+    call.group.stack.settled(hook)
     if (waited) {
       call.group.open--
       this.ready.add(call.group)

@@ -1,5 +1,5 @@
 import type { HookRecord } from './hook.js'
-import { Stack } from './order.js'
+import { type Hook, Stack } from './order.js'
 
 const ignore = () => {}
 
@@ -7,15 +7,14 @@ const ignore = () => {}
 export class ScopeState {
   readonly members: Stack
   status: 'open' | 'closing' | 'closed' = 'open'
-  /** Somebody waits for the end: of a closing by hand, with its errors. */
+  /** Resolves when it is closed, with the errors of a closing by hand; made when somebody waits for it. */
   closed: Promise<unknown[]> | undefined
-  /** A member is being called by hand, and has not returned yet. */
-  isCalling = false
-  /** A run is closing it, on the way out. */
+  /** A run is closing it, also what its owner had begun to close. */
   isInRun = false
   /** Called when a member comes while the scope is closing. */
   onAdd: (() => void) | undefined
-  private onEnd: ((errors: unknown[]) => void) | undefined
+  /** Called when all members are closed. */
+  onEnd: (() => void) | undefined
 
   constructor(
     readonly parallel: boolean,
@@ -32,9 +31,15 @@ export class ScopeState {
   /** Resolves when a closing that somebody else has begun is over. */
   whenClosed(): Promise<unknown> {
     this.closed ??= new Promise((resolve) => {
-      this.onEnd = resolve
+      this.onEnd = () => resolve([])
     })
     return this.closed
+  }
+
+  /** Is it that scope, or somewhere inside of it? */
+  isIn(outer: ScopeState): boolean {
+    const around = (this.record.place as Hook | undefined)?.stack?.owner?.scope
+    return this === outer || around?.isIn(outer) === true
   }
 
   /** All members are closed: takes the scope off where it stood. */
@@ -42,6 +47,8 @@ export class ScopeState {
     this.status = 'closed'
     this.onAdd = undefined
     this.record.place?.remove()
-    this.onEnd?.([])
+    const { onEnd } = this
+    this.onEnd = undefined
+    onEnd?.()
   }
 }

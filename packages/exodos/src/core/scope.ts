@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { closeByHand, suppressing } from './close.js'
+import { close, isCallingIn, suppressing } from './close.js'
 import { type CloseOptions, ownership } from './closer.js'
 import type { Duration } from './deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid } from './errors.js'
@@ -76,9 +76,15 @@ export function makeScope(
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (typeof parallel !== 'boolean') throw invalid('options.parallel', 'a boolean', parallel)
   const own = timeout === undefined && priority === undefined && after === undefined ? undefined : { timeout, priority, after }
-  // Of whatever face it has by then: it may have moved.
-  const close = () => wrap(env, state).disposeAsync()
-  const record = makeRecord(close, own as HookOptions | undefined, env.guest, env.site(name, face), env.context(), FACE, { name })
+  const record = makeRecord(
+    () => close(state).then(throwAll),
+    own as HookOptions | undefined,
+    env.guest,
+    env.site(name, face),
+    env.context(),
+    FACE,
+    { name },
+  )
   const state = new ScopeState(parallel, record)
   ;(record as { scope?: ScopeState }).scope = state
   if (outer) outer.add(record)
@@ -131,7 +137,7 @@ export class Scope implements AsyncDisposable {
     if (value === null || value === undefined) return value
     const inner = (value as { [RECORD]?: HookRecord })[RECORD]
     if (inner?.scope) {
-      this.#moveIn(inner)
+      if (!(value as unknown as Scope).disposed) this.#moveIn(inner)
       return value
     }
     const found = ownership(USE.call, value, options, MEMBER_OPTIONS)
@@ -180,7 +186,7 @@ export class Scope implements AsyncDisposable {
     try {
       result = await body(this)
     } catch (error) {
-      throw suppressing(await this.#close(), WHILE_CLOSING, { error })
+      throw suppressing(this.#moved ? [] : await close(this.#state), WHILE_CLOSING, { error })
     }
     await this.disposeAsync()
     return result
@@ -189,11 +195,14 @@ export class Scope implements AsyncDisposable {
   /**
    * Closes the members. A second call does nothing, and resolves when the first has finished. Rejects with a member's
    * error; with several as TC39's `SuppressedError`, all of them in its `errors`. Rejects with `ERR_EXODOS_SELF_WAIT`
-   * when a member waits for its own scope.
+   * when a member waits for its own scope; outside of a run only where it asks before its first `await`.
    */
   disposeAsync(): Promise<void> {
     const state = this.#state
-    if (state.status !== 'closing' || !(state.isCalling || this.#env.isInside(state))) return this.#close().then(throwAll)
+    if (this.#moved || state.status === 'closed') return Promise.resolve()
+    const waitsForItself = isCallingIn(state) || (state.status === 'closing' && this.#env.isInside(state))
+    const closed = close(state).then(throwAll)
+    if (!waitsForItself) return closed
     const message = `scope ${this.name}: a member waits for the scope that it is part of`
     const refused = Promise.reject(new ExodosError('ERR_EXODOS_SELF_WAIT', message))
     // Only who waits for it is to hear of it.
@@ -203,18 +212,6 @@ export class Scope implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.disposeAsync()
-  }
-
-  /** Resolves with the errors, for who began it. */
-  #close(): Promise<readonly unknown[]> {
-    const state = this.#state
-    if (this.#moved || state.status === 'closed') return Promise.resolve([])
-    if (state.status === 'open') {
-      state.status = 'closing'
-      state.closed = closeByHand(state)
-      return state.closed
-    }
-    return state.whenClosed().then(() => [])
   }
 
   get #isClosed(): boolean {
@@ -267,7 +264,7 @@ export class Scope implements AsyncDisposable {
   #moveIn(inner: HookRecord): void {
     for (let at: HookRecord | undefined = this.#state.record; at; at = (at.place as Hook | undefined)?.stack?.owner)
       if (at === inner) throw new ExodosTypeError('use(scope): expected a scope that this one is not in, got one that holds it')
-    if (inner.scope?.status !== 'open') return
+    if ((inner.place as Hook | undefined)?.stack === this.#state.members) return
     if (this.#isClosed) {
       inner.place?.remove()
       this.#cleanUpNow(inner)

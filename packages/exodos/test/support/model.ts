@@ -44,6 +44,7 @@ interface RawAdd extends Omit<Item, 'id' | 'depth' | 'after' | 'steps'> {
 }
 type RawStep = { add: RawAdd } | Act
 
+const VERBS = ['cancel', 'run', 'close', 'close', 'move', 'use', 'use', 'finalizers'] as const
 const NAMES = ['a', 'b', 'c', 'd']
 const often = <T>(usual: T, times: number, ...others: T[]) =>
   fc.oneof({ weight: times, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) })
@@ -72,17 +73,7 @@ export function programs(exact: boolean): fc.Arbitrary<Program> {
       }),
     }),
     act: fc.record({
-      verb: fc.constantFrom<Verb>(
-        'cancel',
-        'run',
-        'close',
-        'close',
-        'move',
-        'use',
-        'use',
-        'finalizers',
-        ...(exact ? [] : (['force', 'exit'] as const)),
-      ),
+      verb: fc.constantFrom(...VERBS, ...(exact ? [] : (['force', 'exit'] as const))),
       of: number,
       into: number,
       wait: fc.boolean(),
@@ -102,12 +93,12 @@ function resolve(raw: RawStep[], exact: boolean): Program {
     const scopes = [root, ...items.filter(({ kind }) => kind === 'scope')]
     if ('verb' in step) {
       // Only what is called by a run asks for an end that is under way.
-      if (isTop && /exit|force/.test(step.verb)) step.verb = 'cancel'
-      const isScope = ['close', 'move', 'use'].includes(step.verb)
+      const verb = isTop && /exit|force/.test(step.verb) ? 'cancel' : step.verb
+      const isScope = ['close', 'move', 'use'].includes(verb)
       const into = at(step.into, scopes)
       const of = isScope ? at(step.of, scopes) : items.length > 0 ? at(step.of, items) : root
       // What is in a scope beside others that run at the same time has no order that is given.
-      return { ...step, of: of.id, into: (exact ? sequential(into) : into).id }
+      return { ...step, verb, of: of.id, into: (exact ? sequential(into) : into).id }
     }
     const { add } = step
     let outer = add.kind === 'finalizer' ? root : at(add.in, scopes)
