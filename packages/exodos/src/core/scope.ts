@@ -266,8 +266,9 @@ export class Scope implements AsyncDisposable {
       if (at === inner) throw new ExodosTypeError('use(scope): expected a scope that this one is not in, got one that holds it')
     if ((inner.place as Hook | undefined)?.stack === this.#state.members) return
     if (this.#isClosed) {
-      inner.place?.remove()
-      this.#cleanUpNow(inner)
+      // It stays where it stood until it is closed: a run may have to take over.
+      leaveUnhandled(close(inner.scope as ScopeState).then(throwAll))
+      throw this.#refusal(`scope ${inner.name} is being closed`)
     }
     const before = inner.place
     this.#state.add(inner)

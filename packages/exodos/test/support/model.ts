@@ -276,8 +276,9 @@ export class Model {
   private use(inner: Node, step: Act): string | undefined {
     const outer = this.nodes.get(step.into)
     if (!outer?.scope) return undefined
-    for (let at: Node | undefined = outer; at; at = at.home.owner) if (at === inner) return 'ERR_EXODOS_INVALID_ARG'
     if (inner.scope?.status !== 'open') return undefined
+    for (let at: Node | undefined = outer; at; at = at.home.owner) if (at === inner) return 'ERR_EXODOS_INVALID_ARG'
+    if (inner.home === outer.scope.members) return undefined
     if (outer.scope.status === 'closed') {
       if (!this.isPlain(inner) || this.awaited.has(inner.item.name)) return this.skip(step)
       const told = list(this.close(inner))
