@@ -308,9 +308,7 @@ describe('a copy with a newer protocol', () => {
        const off = next.open('next')
        say(counts() === busy)
        off(); offA(); offApp()
-       // They stay for a moment: the next hook usually follows.
-       while (counts() !== idle) await sleep(20)
-       say(true)
+       say(counts() === idle)
        say([process.exit === exit, process.reallyExit === reallyExit, process.emit === emit].join())`,
       inApp(),
     )

@@ -53,7 +53,7 @@ export class Stack {
 
   /** `owner` is the record of the scope whose members these are. */
   constructor(
-    private readonly onSize: (change: 1 | -1) => void,
+    private readonly onSize: (change: 1 | -1, record: HookRecord) => void,
     readonly owner?: HookRecord,
   ) {}
 
@@ -65,6 +65,8 @@ export class Stack {
       this.refuseCycles(hook)
     } catch (error) {
       hook.remove()
+      // Ten frames are kept: those that lead here are of less use than the caller's.
+      Error.captureStackTrace(error as Error, this.add)
       throw error
     }
     return hook
@@ -82,7 +84,7 @@ export class Stack {
     if (record.scope) this.addScope(hook)
     if (this.index) this.addToIndex(hook)
     else if (record.after) this.makeIndex()
-    this.onSize(1)
+    this.onSize(1, record)
   }
 
   /** Takes off the hooks of a name that have not been called yet, but for one. */
@@ -104,7 +106,7 @@ export class Stack {
     hook.next.prev = hook.prev
     // Priorities may be as many as hooks ever were: no ring outlives its last hook, but for the usual one.
     if (hook.prev === hook.next && hook.record.priority !== 0) this.rings.splice(this.placeOf(hook.record.priority), 1)
-    this.onSize(-1)
+    this.onSize(-1, hook.record)
     return true
   }
 

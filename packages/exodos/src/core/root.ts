@@ -8,14 +8,15 @@ export class RootScope {
   private readonly stacks = Object.fromEntries(
     PHASES.map((phase) => [
       phase,
-      new Stack((change) => {
+      new Stack((change, record) => {
         this.size += change
-        if (this.size === 0) this.onEmpty()
+        if (this.size === 0) this.onEmpty(record)
       }),
     ]),
   ) as Record<Phase, Stack>
 
-  constructor(private readonly onEmpty: () => void) {}
+  /** `onEmpty` is called with the last one when it is gone. */
+  constructor(private readonly onEmpty: (last: HookRecord) => void) {}
 
   /** Adds a hook to its phase, or to the one named. Throws `ERR_EXODOS_CYCLE`. */
   add(record: HookRecord, phase: Phase = record.phase): Hook {

@@ -33,7 +33,7 @@ export interface Platform {
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
-  /** No hook is left: uninstalls unless one comes soon. Whoever takes a hook for each of its operations has many last ones. */
+  /** Uninstalls unless a hook comes soon: whoever has a scope for each request has many that are the last one. */
   retire(): void
   /** Hands over the order in which a run that leaves is about to close, for whoever is debugging. */
   tellOrder(plan: () => Plan): void
@@ -118,7 +118,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   static readonly protocol = 1
   readonly protocol = Coordinator.protocol
   private readonly platform: Platform
-  private readonly scope = new RootScope(() => this.settleDown())
+  private readonly scope = new RootScope((last) => this.settleDown(last))
   private current: Run | undefined
   /** For those who asked for the run under way, or over; made when somebody does. */
   private waiting: { promise: Promise<Report>; resolve(report: Report): void; reject(error: unknown): void } | undefined
@@ -348,8 +348,10 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   /** The last hook is gone, or the process has survived its exit: nothing of ours stays. */
-  private settleDown(): void {
-    if (this.idle) this.platform.retire()
+  private settleDown(last?: HookRecord): void {
+    if (!this.idle) return
+    if (last?.scope) this.platform.retire()
+    else this.platform.uninstall()
   }
 }
 
