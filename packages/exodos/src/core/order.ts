@@ -46,6 +46,8 @@ export class Stack {
   /** How many edges of hooks not yet called lead to what. */
   private awaited: Map<Target, number> | undefined
   // Most scopes have none of these, and a scope must cost little.
+  /** Names that edges led to, and that are over: they are not looked up further outside. */
+  private met: Set<Target> | undefined
   /** Scopes that are not yet over. */
   private scopes: Set<Hook> | undefined
   /** Called, and not yet settled. */
@@ -64,7 +66,8 @@ export class Stack {
     try {
       this.refuseCycles(hook)
     } catch (error) {
-      hook.remove()
+      this.take(hook)
+      this.forget(hook)
       // Ten frames are kept: those that lead here are of less use than the caller's.
       Error.captureStackTrace(error as Error, this.add)
       throw error
@@ -120,7 +123,7 @@ export class Stack {
         else return this.taken(hook)
       }
     }
-    // Only what was taken off later can leave edges in a cycle: running one of them beats waiting for ever.
+    // Edges can't close a cycle; should a foreign copy's ever do so, running one of them beats waiting for ever.
     return blocked && !this.open?.size ? this.taken(blocked) : undefined
   }
 
@@ -139,6 +142,13 @@ export class Stack {
 
   /** The hook is over: what is to come after it may start. */
   settled(hook: Hook): void {
+    this.forget(hook)
+    const { name } = hook.record
+    for (let stack: Stack | undefined = this; stack?.owner; stack = (stack.owner.place as Hook | undefined)?.stack)
+      if (stack.isAwaited(name)) stack.met = (stack.met ?? new Set()).add(name)
+  }
+
+  private forget(hook: Hook): void {
     this.open?.delete(hook)
     this.scopes?.delete(hook)
     if (!this.index) return
@@ -162,11 +172,12 @@ export class Stack {
     return !this.carriers(target).next().done
   }
 
-  /** Where the edges of members lead that lead to nothing in here. */
+  /** Where the edges of members lead that have never led to anything in here. */
   *unmet(): Generator<Target> {
-    for (const target of this.awaited?.keys() ?? []) if (!this.has(target)) yield target
+    const isMet = (target: Target) => this.met?.has(target) || this.has(target)
+    for (const target of this.awaited?.keys() ?? []) if (!isMet(target)) yield target
     for (const { record } of this.scopes ?? [])
-      for (const target of record.scope?.members.unmet() ?? []) if (!this.has(target)) yield target
+      for (const target of record.scope?.members.unmet() ?? []) if (!isMet(target)) yield target
   }
 
   /** The hooks that a hook waits for, each with the edge that leads there. */
@@ -261,21 +272,8 @@ export class Stack {
       if (after?.includes(stack.owner)) throw cycleWithin(hook.record, stack.owner)
       const around = stack.owner.place as Hook | undefined
       if (!around?.stack) return
-      if (around.record.after || stack.mayHaveEdges) this.refuseCycleAround(hook, around)
+      if (around.record.after || stack.mayHaveEdges) around.stack.refuseCycle(around)
       stack = around.stack
-    }
-  }
-
-  private refuseCycleAround(hook: Hook, around: Hook): void {
-    const check = () => around.stack?.refuseCycle(around)
-    try {
-      check()
-    } catch (error) {
-      // Taking others off may have left a cycle: that one is not of this hook's making.
-      hook.remove()
-      const wasThere = throws(check)
-      this.insert(hook)
-      if (!wasThere) throw error
     }
   }
 
@@ -285,8 +283,10 @@ export class Stack {
 
   private isAwaited(name: string): boolean {
     if (this.awaited?.has(name)) return true
-    for (const { record } of this.scopes ?? [])
-      for (const target of record.scope?.members.unmet() ?? []) if (target === name) return true
+    for (const { record } of this.scopes ?? []) {
+      if (!record.scope?.members.mayHaveEdges) continue
+      for (const target of record.scope.members.unmet()) if (target === name) return true
+    }
     return false
   }
 
@@ -307,15 +307,6 @@ export class Stack {
         }
       }
     }
-  }
-}
-
-function throws(fn: () => void): boolean {
-  try {
-    fn()
-    return false
-  } catch {
-    return true
   }
 }
 

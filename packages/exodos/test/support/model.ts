@@ -163,6 +163,8 @@ interface Node {
 interface Container {
   owner?: Node
   nodes: Node[]
+  /** Names that edges led to, and that are over. */
+  met: Set<string | number>
 }
 
 /** What a program without timing does, and what it is told. */
@@ -175,7 +177,7 @@ export class Model {
   /** While something is cleaned up outside of any scope, others may wait for its name. */
   private awaited = new Set<string | number>()
   private nodes = new Map<number, Node>()
-  private phases: Container[] = PHASES.map(() => ({ nodes: [] }))
+  private phases: Container[] = PHASES.map(() => ({ nodes: [], met: new Set() }))
   private phase = -1
   private seq = 0
 
@@ -204,7 +206,7 @@ export class Model {
     if (item.kind === 'scope' && outer?.status === 'closed') return 'ERR_EXODOS_CLOSED'
     if (after.some(isLater)) return 'ERR_EXODOS_INVALID_ARG'
     const node: Node = { item, after, seq: ++this.seq, home: outer?.members ?? this.rootFor(item), state: 'waiting' }
-    if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [] } }
+    if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [], met: new Set() } }
     if (outer?.status === 'closed') {
       if (isAsync(item) && this.awaited.has(item.name)) return this.skip(step)
       this.call(node)
@@ -229,11 +231,11 @@ export class Model {
     const { kind, how } = node.item
     switch (step.verb) {
       case 'cancel':
-        if ((kind === 'hook' || kind === 'finalizer') && node.state === 'waiting') node.state = 'over'
+        if ((kind === 'hook' || kind === 'finalizer') && node.state === 'waiting') end(node)
         return undefined
       case 'run':
         if (kind === 'scope' || kind === 'adopt' || node.state !== 'waiting') return undefined
-        node.state = 'over'
+        end(node)
         this.call(node)
         return how === 'throw' ? `failed ${node.item.id}` : undefined
       case 'close':
@@ -268,7 +270,7 @@ export class Model {
     for (;;) {
       const node = this.ordered(this.phases[3] as Container).find(({ item }) => item.kind === 'finalizer')
       if (!node) return list(errors)
-      node.state = 'over'
+      end(node)
       errors.push(...this.call(node))
     }
   }
@@ -300,7 +302,7 @@ export class Model {
     if (node.state === 'waiting') node.state = 'called'
     this.log.push(`call ${id}`)
     for (const step of steps) this.step(step, true)
-    node.state = 'over'
+    end(node)
     return how === 'throw' || how === 'reject' ? [id] : []
   }
 
@@ -311,7 +313,7 @@ export class Model {
     node.state = 'called'
     const errors = this.drain(scope.members)
     scope.status = 'closed'
-    node.state = 'over'
+    end(node)
     return errors
   }
 
@@ -320,8 +322,7 @@ export class Model {
     const errors: number[] = []
     for (;;) {
       const ordered = this.ordered(container)
-      // A cycle that came by taking something off: somebody has to begin.
-      const next = ordered.find((node) => this.before(node, container).length === 0) ?? ordered[0]
+      const next = ordered.find((node) => this.before(node, container).length === 0)
       if (!next) return errors
       errors.push(...this.call(next))
     }
@@ -362,8 +363,26 @@ export const list = (errors: number[]) => (errors.length > 0 ? `failed ${errors.
 function needs({ after, scope, state }: Node): (string | number)[] {
   // What has begun waits for nothing any more.
   if (state !== 'waiting') return []
-  const inner = scope?.members.nodes.filter(({ state }) => state !== 'over').flatMap(needs) ?? []
-  return [...after, ...inner.filter((target) => carriers(target, scope?.members as Container).length === 0)]
+  return [...after, ...(scope ? unmet(scope.members) : [])]
+}
+
+/** Where the edges of members lead that have never led to anything in here. */
+function unmet(container: Container): (string | number)[] {
+  const waiting = container.nodes.filter(({ state }) => state !== 'over').flatMap(needs)
+  return waiting.filter((target) => !container.met.has(target) && carriers(target, container).length === 0)
+}
+
+/** A node is over: who waits for its name has what it waited for, and doesn't look further outside. */
+function end(node: Node): void {
+  if (node.state === 'over') return
+  node.state = 'over'
+  for (let at: Container | undefined = node.home; at?.owner; at = at.owner.home) {
+    const begun = at.nodes
+      .filter(({ state, scope }) => state === 'called' && scope)
+      .flatMap(({ scope }) => unmet((scope as NonNullable<Node['scope']>).members))
+    const waits = at.nodes.filter(({ state }) => state === 'waiting').flatMap(needs)
+    if ([...waits, ...begun].includes(node.item.name)) at.met.add(node.item.name)
+  }
 }
 
 /** The nodes not yet over that are what an edge names, or hold it. */
