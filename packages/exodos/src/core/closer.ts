@@ -176,7 +176,7 @@ function unlessClosed(error: unknown): undefined {
  * `redis.disconnect(reconnect)` must not be given a function. `terminate` of worker threads has a deprecated one.
  */
 function takesCallback(name: PropertyKey, method: Method): boolean {
-  if (name === 'terminate' || isAsyncFunction(method)) return false
+  if (typeof name === 'symbol' || name === 'terminate' || isAsyncFunction(method)) return false
   const source = Function.prototype.toString.call(method)
   const [, parameter] = /^([\w$]+)\s*=>/.exec(source) ?? /^[^(]*\(\s*([\w$]+)\s*[,)=]/.exec(source) ?? []
   return parameter !== undefined && /^(cb|done|next|fn)$|(cb|callback)$/i.test(parameter)

@@ -22,9 +22,17 @@ interface StreamLike extends Emitter {
   _isStdio?: boolean
   writableEnded?: boolean
   writableFinished?: boolean
-  end?(): unknown
+  readableEnded?: boolean
+  /** Of a file that is read, the position where it ends. */
+  end?: (() => unknown) | number
+  resume?(): unknown
+  /** Of sockets: after so long without any traffic. */
+  setTimeout?(ms: number, callback: () => void): unknown
   destroy(): unknown
 }
+
+/** A socket whose peer is silent for so long, and doesn't end its side, is destroyed. */
+const SILENCE = 500
 
 /** Writes out what a stream has, then destroys it; at its limit without waiting. `destroy` alone, as its own `Symbol.asyncDispose`, loses that. */
 const stream: Kind<StreamLike> = {
@@ -38,14 +46,24 @@ const stream: Kind<StreamLike> = {
     signal.addEventListener('abort', finish, { once: true })
     // A socket that was never connected would not even tell that it has ended.
     const isUnused = stream.connecting === false && stream.pending === true
-    if (signal.aborted || stream.destroyed || isUnused || !stream.end || stream.writableFinished) finish()
+    if (signal.aborted || stream.destroyed || isUnused || typeof stream.end !== 'function') finish()
+    else if (stream.writableFinished) hangUp(stream)
     else {
-      stream.once('finish', finish)
+      stream.once('finish', () => hangUp(stream))
       if (!stream.writableEnded) stream.end()
     }
     return closed
   },
   watch: (stream, gone) => void stream.once('close', gone),
+}
+
+/** To close a socket that has unread input resets the connection, and the peer loses what it hasn't read yet: so it is read until its end. */
+function hangUp(stream: StreamLike): void {
+  const destroy = () => stream.destroy()
+  if (stream.readableEnded !== false || !stream.setTimeout) return void destroy()
+  stream.setTimeout(SILENCE, destroy)
+  stream.once('end', destroy as () => void)
+  stream.resume?.()
 }
 
 interface ServerLike extends Emitter {

@@ -10,6 +10,8 @@ export class Hook implements Place {
   next: Hook = this
   /** In the registry, and not yet called. */
   pending = false
+  /** Where it stands among those that are called and not settled; -1 if it isn't one. */
+  openAt = -1
   late?: boolean
   /** Begun by the owner of its scope: what a run that takes over waits for. */
   result?: PromiseLike<unknown>
@@ -50,8 +52,8 @@ export class Stack {
   private met: Set<Target> | undefined
   /** Scopes that are not yet over. */
   private scopes: Set<Hook> | undefined
-  /** Called, and not yet settled. */
-  private open: Set<Hook> | undefined
+  /** Called, and not yet settled; each knows its place in here. */
+  private readonly open: Hook[] = []
 
   /** `owner` is the record of the scope whose members these are. */
   constructor(
@@ -124,20 +126,19 @@ export class Stack {
       }
     }
     // Edges can't close a cycle; should a foreign copy's ever do so, running one of them beats waiting for ever.
-    return blocked && !this.open?.size ? this.taken(blocked) : undefined
+    return blocked && this.open.length === 0 ? this.taken(blocked) : undefined
   }
 
   /** The hook was called and has not settled yet: what is to come after it waits. */
   opened(hook: Hook): void {
-    this.open ??= new Set()
-    this.open.add(hook)
+    if (hook.openAt === -1) hook.openAt = this.open.push(hook) - 1
     if (hook.record.scope) this.addScope(hook)
     if (this.index) this.addToIndex(hook)
   }
 
   /** The hooks that are called and not settled. */
   get running(): Hook[] {
-    return [...(this.open ?? [])]
+    return [...this.open]
   }
 
   /** The hook is over: what is to come after it may start. */
@@ -149,8 +150,13 @@ export class Stack {
   }
 
   private forget(hook: Hook): void {
-    this.open?.delete(hook)
-    this.scopes?.delete(hook)
+    if (hook.openAt !== -1) {
+      const last = this.open.pop() as Hook
+      if (last !== hook) this.open[hook.openAt] = last
+      last.openAt = hook.openAt
+      hook.openAt = -1
+    }
+    if (hook.record.scope) this.scopes?.delete(hook)
     if (!this.index) return
     for (const key of [hook.record.name, hook.record]) {
       const hooks = this.index.get(key)
@@ -195,7 +201,7 @@ export class Stack {
   private isBlocked(hook: Hook): boolean {
     const { record, blocker } = hook
     if (!record.after && !record.scope) return false
-    if (blocker && (blocker.hook.pending || this.open?.has(blocker.hook)) && carries(blocker.hook.record, blocker.target))
+    if (blocker && (blocker.hook.pending || blocker.hook.openAt !== -1) && carries(blocker.hook.record, blocker.target))
       return true
     const found = this.waitsFor(hook).next().value
     // An edge of a scope's member may be met within the scope the next time.
@@ -219,7 +225,8 @@ export class Stack {
     const there = this.rings[at]
     if (there?.record.priority === priority) return there
     const ring = new Hook({ priority } as HookRecord, undefined)
-    this.rings.splice(at, 0, ring)
+    if (at === this.rings.length) this.rings.push(ring)
+    else this.rings.splice(at, 0, ring)
     return ring
   }
 
@@ -237,7 +244,7 @@ export class Stack {
 
   private makeIndex(): Map<Target, Set<Hook>> {
     this.index = new Map()
-    for (const hook of [...this, ...(this.open ?? [])]) this.addToIndex(hook)
+    for (const hook of [...this, ...this.open]) this.addToIndex(hook)
     return this.index
   }
 
