@@ -57,9 +57,12 @@ class Closing {
   }
 
   private call(member: Hook): void {
+    const { members } = this.scope
     const outer = calling
     let result: PromiseLike<unknown> | undefined
     calling = this.scope
+    // A run that begins in there finds it open.
+    members.opened(member)
     try {
       const returned = member.record.fn(BY_HAND)
       if (isThenable(returned)) result = returned
@@ -67,14 +70,14 @@ class Closing {
       this.errors.push(error)
     }
     calling = outer
+    member.onResult?.(result)
     if (result) this.await(member, result)
-    else this.scope.members.settled(member)
+    else members.settled(member)
   }
 
   private await(member: Hook, result: PromiseLike<unknown>): void {
     const { members } = this.scope
     this.open++
-    members.opened(member)
     const settle = () => {
       this.open--
       members.settled(member)

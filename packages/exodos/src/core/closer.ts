@@ -78,7 +78,10 @@ export function ownership<T>(
     throw invalid(call, 'a resource', 'a scope or a registration')
   const closer = findCloser(call, resource, close)
   return {
-    fn: (ctx) => closer.close(ctx),
+    fn(ctx) {
+      release(resource as object)
+      return closer.close(ctx)
+    },
     name: ownName(resource),
     sync: closer.sync,
     options: rest,
@@ -94,10 +97,13 @@ function hold(resource: object, record: HookRecord, closer: Closer): void {
   const records = holders.get(resource)
   if (records) records.add(record)
   else holders.set(resource, new Set([record]))
-  closer.watch(() => {
-    for (const { place } of holders.get(resource) ?? []) place?.remove()
-    holders.delete(resource)
-  })
+  closer.watch(() => release(resource))
+}
+
+/** It is being closed: nobody else needs to. */
+function release(resource: object): void {
+  for (const { place } of holders.get(resource) ?? []) place?.remove()
+  holders.delete(resource)
 }
 
 function findCloser(call: string, resource: unknown, close: unknown): Closer {
@@ -126,11 +132,15 @@ function methodOf(resource: unknown, close: string | undefined): PropertyKey | u
 }
 
 function isMethod(resource: unknown, verb: PropertyKey): boolean {
+  return typeof read(resource, verb) === 'function'
+}
+
+/** A property; undefined where a getter or a proxy throws. */
+function read(resource: unknown, key: PropertyKey): unknown {
   try {
-    return typeof (resource as Record<PropertyKey, unknown>)[verb] === 'function'
+    return (resource as Record<PropertyKey, unknown> | null | undefined)?.[key]
   } catch {
-    // A getter, or a proxy, that throws.
-    return false
+    return undefined
   }
 }
 
@@ -144,7 +154,7 @@ function ofKind(resource: object, kind: Kind<object>): Closer {
 }
 
 function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Closer {
-  const method = resource[name] as Method
+  const method = wrapped.get(resource[name] as Method) ?? (resource[name] as Method)
   const isAsync = name === Symbol.asyncDispose || isAsyncFunction(method)
   return {
     close() {
@@ -155,7 +165,11 @@ function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Clo
     },
     sync: name === Symbol.dispose ? true : isAsync ? false : undefined,
     isRepeatable: typeof name === 'symbol',
-    watch: (gone) => watchMethod(resource, name, gone),
+    watch(gone) {
+      // A symbol is for `using`; by hand the same things are closed by these.
+      const names = typeof name === 'symbol' ? [name, ...['close', 'end'].filter((verb) => isMethod(resource, verb))] : [name]
+      for (const each of names) watchMethod(resource, each, gone)
+    },
   }
 }
 
@@ -184,16 +198,22 @@ function takesCallback(name: PropertyKey, method: Method): boolean {
 
 /** Closes by a method that takes a callback, and may return a promise as well. */
 function withCallback(resource: Record<PropertyKey, Method>, name: PropertyKey): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const result = (resource[name] as Method)((error) => (isError(error) ? reject(error) : resolve(undefined)))
-    if (isThenable(result)) resolve(result)
+  let result: unknown
+  const called = new Promise((resolve, reject) => {
+    result = (resource[name] as Method)((error) => (isError(error) ? reject(error) : resolve(undefined)))
   })
+  if (!isThenable(result)) return called
+  called.catch(() => {})
+  return Promise.resolve(result)
 }
 
 /** Some give their callbacks an event, or a result. */
 function isError(value: unknown): boolean {
   return value instanceof Error || typeof (value as Error | null | undefined)?.stack === 'string'
 }
+
+/** What a watched method was before. */
+const wrapped = new WeakMap<Method, Method>()
 
 /** Closed by its own method, whoever calls that: from then on exodos has nothing to do with it, and its methods are as they were. */
 function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, gone: () => void): void {
@@ -207,6 +227,7 @@ function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, g
     gone()
     return method.apply(this, args)
   }
+  wrapped.set(watched, wrapped.get(method) ?? method)
   try {
     Object.defineProperty(resource, name, {
       value: watched,
@@ -220,7 +241,7 @@ function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, g
 }
 
 function ownName(resource: unknown): string {
-  const own = typeof resource === 'function' ? resource.name : (resource as object).constructor?.name
+  const own = read(typeof resource === 'function' ? resource : read(resource, 'constructor'), 'name')
   return typeof own === 'string' && own !== 'Object' ? own : 'resource'
 }
 

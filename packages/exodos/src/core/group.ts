@@ -20,10 +20,13 @@ export class Group {
 
   /** The names of the scopes that it is in, the outermost first. */
   get path(): string[] {
-    return this.inside ? [...this.inside.group.path, this.inside.hook.record.name] : []
+    const names: string[] = []
+    for (let at = this.inside; at; at = at.group.inside) names.unshift(at.hook.record.name)
+    return names
   }
 
   isIn(scope: ScopeState): boolean {
-    return this.inside !== undefined && (this.inside.scope === scope || this.inside.group.isIn(scope))
+    for (let at = this.inside; at; at = at.group.inside) if (at.scope === scope) return true
+    return false
   }
 }

@@ -4,17 +4,23 @@ import type { HookRecord, Place } from './hook.js'
 /** What an edge leads to: all hooks of a name, or one. */
 export type Target = string | HookRecord
 
+const NOTHING: readonly never[] = []
+
 /** A hook's place in a stack: a link in the list of its priority. */
 export class Hook implements Place {
   prev: Hook = this
   next: Hook = this
   /** In the registry, and not yet called. */
   pending = false
+  /** In its stack: not yet called, or not yet over. */
+  isThere = false
   /** Where it stands among those that are called and not settled; -1 if it isn't one. */
   openAt = -1
   late?: boolean
   /** Begun by the owner of its scope: what a run that takes over waits for. */
   result?: PromiseLike<unknown>
+  /** To be called by that owner where the run came before there was a `result`. */
+  onResult?: (result: unknown) => void
   /** What it was last found to wait for: asked first the next time. */
   blocker: { target: Target; hook: Hook } | undefined
 
@@ -35,7 +41,7 @@ export class Hook implements Place {
  * newest first, and nothing before what it is to come `after`.
  *
  * Adding and removing are O(1): each priority is a ring of links, newest first. The index of names is made only
- * when the first edge asks for it.
+ * when the first edge asks for it. Each stack knows which of its edges lead outside, so that nothing is searched for.
  *
  * Edges reach into scopes and out of them. What a member waits for and its own scope doesn't hold, the whole scope
  * waits for; and who waits for a member of a scope beside it, waits for that scope. So each stack orders its own hooks alone.
@@ -45,10 +51,11 @@ export class Stack {
   private readonly rings: Hook[] = []
   /** Hooks that are not yet over, by name and by record. */
   private index: Map<Target, Set<Hook>> | undefined
-  /** How many edges of hooks not yet called lead to what. */
-  private awaited: Map<Target, number> | undefined
-  // Most scopes have none of these, and a scope must cost little.
-  /** Names that edges led to, and that are over: they are not looked up further outside. */
+  /** How many edges lead to what: those of hooks here that are not yet called, and those that lead out of scopes here. */
+  private wanted: Map<Target, number> | undefined
+  /** Of these, what was never here: the scope whose members these are waits for it outside. */
+  private outside: Set<Target> | undefined
+  /** Names that edges led to, and that are over: they are not looked for outside. */
   private met: Set<Target> | undefined
   /** Scopes that are not yet over. */
   private scopes: Set<Hook> | undefined
@@ -68,8 +75,7 @@ export class Stack {
     try {
       this.refuseCycles(hook)
     } catch (error) {
-      this.take(hook)
-      this.forget(hook)
+      this.leave(hook)
       // Ten frames are kept: those that lead here are of less use than the caller's.
       Error.captureStackTrace(error as Error, this.add)
       throw error
@@ -85,11 +91,24 @@ export class Stack {
     hook.next = ring.next
     ring.next.prev = hook
     ring.next = hook
-    hook.pending = true
-    if (record.scope) this.addScope(hook)
+    hook.pending = hook.isThere = true
+    if (record.scope) {
+      this.scopes ??= new Set()
+      this.scopes.add(hook)
+    }
     if (this.index) this.addToIndex(hook)
-    else if (record.after) this.makeIndex()
+    this.found(record)
+    for (const target of record.after ?? []) this.want(target, 1)
+    for (const target of record.scope?.members.outside ?? []) this.want(target, 1)
     this.onSize(1, record)
+  }
+
+  /** Takes a hook off as if it had never been here: for one that goes elsewhere. */
+  leave(hook: Hook): void {
+    this.take(hook)
+    this.forget(hook)
+    for (let stack: Stack | undefined = this; stack; stack = stack.around)
+      for (const target of stack.wanted?.keys() ?? []) stack.lookOutside(target)
   }
 
   /** Takes off the hooks of a name that have not been called yet, but for one. */
@@ -106,7 +125,7 @@ export class Stack {
   take(hook: Hook): boolean {
     if (!hook.pending) return false
     hook.pending = false
-    if (this.index) this.count(hook.record.after, -1)
+    for (const target of hook.record.after ?? []) this.want(target, -1)
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
     // Priorities may be as many as hooks ever were: no ring outlives its last hook, but for the usual one.
@@ -132,7 +151,6 @@ export class Stack {
   /** The hook was called and has not settled yet: what is to come after it waits. */
   opened(hook: Hook): void {
     if (hook.openAt === -1) hook.openAt = this.open.push(hook) - 1
-    if (hook.record.scope) this.addScope(hook)
     if (this.index) this.addToIndex(hook)
   }
 
@@ -145,8 +163,8 @@ export class Stack {
   settled(hook: Hook): void {
     this.forget(hook)
     const { name } = hook.record
-    for (let stack: Stack | undefined = this; stack?.owner; stack = (stack.owner.place as Hook | undefined)?.stack)
-      if (stack.isAwaited(name)) stack.met = (stack.met ?? new Set()).add(name)
+    for (let stack: Stack | undefined = this; stack?.owner; stack = stack.around)
+      if (stack.wanted?.has(name)) stack.met = (stack.met ?? new Set()).add(name)
   }
 
   private forget(hook: Hook): void {
@@ -156,7 +174,11 @@ export class Stack {
       last.openAt = hook.openAt
       hook.openAt = -1
     }
-    if (hook.record.scope) this.scopes?.delete(hook)
+    if (hook.record.scope && hook.isThere) {
+      this.scopes?.delete(hook)
+      for (const target of hook.record.scope.members.outside ?? []) this.want(target, -1)
+    }
+    hook.isThere = false
     if (!this.index) return
     for (const key of [hook.record.name, hook.record]) {
       const hooks = this.index.get(key)
@@ -179,11 +201,8 @@ export class Stack {
   }
 
   /** Where the edges of members lead that have never led to anything in here. */
-  *unmet(): Generator<Target> {
-    const isMet = (target: Target) => this.met?.has(target) || this.has(target)
-    for (const target of this.awaited?.keys() ?? []) if (!isMet(target)) yield target
-    for (const { record } of this.scopes ?? [])
-      for (const target of record.scope?.members.unmet() ?? []) if (!isMet(target)) yield target
+  get unmet(): Iterable<Target> {
+    return this.outside ?? NOTHING
   }
 
   /** The hooks that a hook waits for, each with the edge that leads there. */
@@ -212,11 +231,6 @@ export class Stack {
   private taken(hook: Hook): Hook {
     this.take(hook)
     return hook
-  }
-
-  private addScope(hook: Hook): void {
-    this.scopes ??= new Set()
-    this.scopes.add(hook)
   }
 
   /** The ring of a priority, made if it is the first of it. */
@@ -249,52 +263,59 @@ export class Stack {
   }
 
   private addToIndex(hook: Hook): void {
-    const { name, after } = hook.record
+    const { name } = hook.record
     if (this.index?.get(hook.record)?.has(hook)) return
     for (const key of [name, hook.record]) {
       const hooks = this.index?.get(key)
       if (hooks) hooks.add(hook)
       else this.index?.set(key, new Set([hook]))
     }
-    if (hook.pending) this.count(after, 1)
   }
 
-  private count(after: HookRecord['after'], change: 1 | -1): void {
-    if (!after) return
-    const awaited = this.awaited ?? new Map<Target, number>()
-    this.awaited = awaited
-    for (const target of after) {
-      const count = (awaited.get(target) ?? 0) + change
-      if (count > 0) awaited.set(target, count)
-      else awaited.delete(target)
+  private want(target: Target, change: 1 | -1): void {
+    this.wanted ??= new Map()
+    const count = (this.wanted.get(target) ?? 0) + change
+    if (count > 0) this.wanted.set(target, count)
+    else this.wanted.delete(target)
+    if (count === 1) this.lookOutside(target)
+    if (count === 0 && this.outside?.delete(target)) this.around?.want(target, -1)
+  }
+
+  private lookOutside(target: Target): void {
+    if (!this.owner || this.outside?.has(target) || this.met?.has(target) || this.has(target)) return
+    this.outside ??= new Set()
+    this.outside.add(target)
+    this.around?.want(target, 1)
+  }
+
+  /** Something has come that edges may have led outside for: here, or in a scope in here. */
+  private found({ name, scope }: HookRecord): void {
+    for (let stack: Stack | undefined = this; stack?.owner; stack = stack.around) {
+      if (!stack.outside) continue
+      const targets = scope ? [...stack.outside].filter((target) => target === name || scope.members.has(target)) : [name]
+      for (const target of targets) if (stack.outside.delete(target)) stack.around?.want(target, -1)
     }
+  }
+
+  /** The stack that the scope stands in whose members these are. */
+  private get around(): Stack | undefined {
+    const place = this.owner?.place as Hook | undefined
+    return place?.isThere ? place.stack : undefined
   }
 
   /** A new hook brings edges, and a name that others wait for: to its own stack, and to those around it. */
   private refuseCycles(hook: Hook): void {
     const { name, after, scope } = hook.record
     // Nobody has had the record of a new plain hook: only its name can lead back to it.
-    if (scope?.members.mayHaveEdges || (after && (scope || after.includes(name) || this.isAwaited(name)))) this.refuseCycle(hook)
+    const isAwaited = () => after?.includes(name) || this.wanted?.has(name)
+    if (scope ? after || scope.members.outside?.size : after && isAwaited()) this.refuseCycle(hook)
     for (let stack: Stack = this; stack.owner; ) {
       if (after?.includes(stack.owner)) throw cycleWithin(hook.record, stack.owner)
       const around = stack.owner.place as Hook | undefined
       if (!around?.stack) return
-      if (around.record.after || stack.mayHaveEdges) around.stack.refuseCycle(around)
+      if (around.record.after || stack.outside?.size) around.stack.refuseCycle(around)
       stack = around.stack
     }
-  }
-
-  private get mayHaveEdges(): boolean {
-    return (this.awaited?.size ?? 0) > 0 || (this.scopes?.size ?? 0) > 0
-  }
-
-  private isAwaited(name: string): boolean {
-    if (this.awaited?.has(name)) return true
-    for (const { record } of this.scopes ?? []) {
-      if (!record.scope?.members.mayHaveEdges) continue
-      for (const target of record.scope.members.unmet()) if (target === name) return true
-    }
-    return false
   }
 
   /** Follows the edges from a hook on. */
@@ -322,7 +343,7 @@ function* targets({ after, scope }: HookRecord): Generator<Target> {
   // A scope that its owner is closing has begun, too.
   if (scope && scope.status !== 'open') return
   if (after) yield* after
-  if (scope) yield* scope.members.unmet()
+  if (scope) yield* scope.members.unmet
 }
 
 function carries(record: HookRecord, target: Target): boolean {

@@ -226,9 +226,13 @@ export class Run {
 
   /** Waits for what the owner of a scope has begun. */
   private join(hook: Hook, group: Group): void {
+    // Its owner is calling it at this moment, and may get a promise.
+    hook.result ??= new Promise((resolve) => {
+      hook.onResult = resolve
+    })
     const call = this.begin(hook.record, group)
     this.env.publish?.('hook', 'start', this.seen(call))
-    if (this.isCut || !hook.result) this.settle(call, hook, 'cut')
+    if (this.isCut) this.settle(call, hook, 'cut')
     else this.await(call, hook, hook.result)
   }
 

@@ -38,8 +38,9 @@ export class ScopeState {
 
   /** Is it that scope, or somewhere inside of it? */
   isIn(outer: ScopeState): boolean {
-    const around = (this.record.place as Hook | undefined)?.stack?.owner?.scope
-    return this === outer || around?.isIn(outer) === true
+    for (let scope: ScopeState | undefined = this; scope; scope = (scope.record.place as Hook | undefined)?.stack?.owner?.scope)
+      if (scope === outer) return true
+    return false
   }
 
   /** All members are closed: takes the scope off where it stood. */

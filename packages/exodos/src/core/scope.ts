@@ -270,9 +270,9 @@ export class Scope implements AsyncDisposable {
       leaveUnhandled(close(inner.scope as ScopeState).then(throwAll))
       throw this.#refusal(`scope ${inner.name} is being closed`)
     }
-    const before = inner.place
+    const before = inner.place as Hook | undefined
     this.#state.add(inner)
-    before?.remove()
+    before?.stack?.leave(before)
     if (this.#isTaken) throw this.#refusal(`scope ${inner.name} is closed with it`)
   }
 }
