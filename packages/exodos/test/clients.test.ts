@@ -606,12 +606,11 @@ if (absent) console.warn(`clients.test.ts: the tests with real servers are skipp
 describe.skipIf(absent)('with the real server: the connection is gone on its side while the process is still alive', () => {
   const servers: { postgres?: Server; redis?: Server } = {}
   beforeAll(async () => {
-    missing('postgres', 'redis')
     const started = await Promise.allSettled([startServer('postgres'), startServer('redis')])
     const [postgres, redis] = started.map((each) => (each.status === 'fulfilled' ? each.value : undefined))
     Object.assign(servers, { postgres, redis })
     for (const each of started) if (each.status === 'rejected') throw each.reason
-  })
+  }, 30_000)
   afterAll(async () => {
     await Promise.all([servers.postgres?.stop(), servers.redis?.stop()])
   })
@@ -1071,7 +1070,7 @@ describe.skipIf(absent)('with the real server: what is under way at SIGTERM is a
   beforeAll(async () => {
     servers.postgres = await startServer('postgres')
     servers.redis = await startServer('redis')
-  })
+  }, 30_000)
   afterAll(() => Promise.all([servers.postgres?.stop(), servers.redis?.stop()]))
 
   const at = `{ host: '127.0.0.1', port: +process.env.PORT, user: 'postgres', database: 'postgres' }`

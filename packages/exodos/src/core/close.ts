@@ -18,8 +18,20 @@ export function close(scope: ScopeState): Promise<readonly unknown[]> {
   scope.closed = new Promise((resolve) => {
     done = resolve
   })
-  new Closing(scope, done).advance()
+  advance(new Closing(scope, done))
   return scope.closed
+}
+
+const waiting: Closing[] = []
+let isAdvancing = false
+
+/** One after another, however deep scopes are nested: what a member begins to close goes on when that member has returned. */
+function advance(closing: Closing): void {
+  waiting.push(closing)
+  if (isAdvancing) return
+  isAdvancing = true
+  for (let next = waiting.shift(); next; next = waiting.shift()) next.advance()
+  isAdvancing = false
 }
 
 /**
@@ -31,26 +43,22 @@ export function close(scope: ScopeState): Promise<readonly unknown[]> {
 class Closing {
   private readonly errors: unknown[] = []
   private open = 0
-  private advancing = false
 
   constructor(
     private readonly scope: ScopeState,
     private readonly done: (errors: unknown[]) => void,
   ) {
-    scope.onAdd = scope.onEnd = () => this.advance()
+    scope.onAdd = scope.onEnd = () => advance(this)
   }
 
   /** Calls what may be called now: the next member, in a parallel scope all of them. */
   advance(): void {
     const { scope } = this
-    if (this.advancing) return
-    this.advancing = true
     while (!scope.isInRun && (scope.parallel || this.open === 0)) {
       const member = scope.members.shift(true)
       if (!member) break
       this.call(member)
     }
-    this.advancing = false
     if (this.open > 0) return
     if (!scope.isInRun && scope.status === 'closing') scope.end()
     if (scope.status === 'closed') this.done(this.errors)
@@ -81,7 +89,7 @@ class Closing {
     const settle = () => {
       this.open--
       members.settled(member)
-      this.advance()
+      advance(this)
     }
     member.result = Promise.resolve(result)
     member.result.then(settle, (error) => {

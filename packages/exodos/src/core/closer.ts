@@ -136,7 +136,7 @@ function isMethod(resource: unknown, verb: PropertyKey): boolean {
 }
 
 /** A property; undefined where a getter or a proxy throws. */
-function read(resource: unknown, key: PropertyKey): unknown {
+export function read(resource: unknown, key: PropertyKey): unknown {
   try {
     return (resource as Record<PropertyKey, unknown> | null | undefined)?.[key]
   } catch {
@@ -148,7 +148,7 @@ function ofKind(resource: object, kind: Kind<object>): Closer {
   return {
     close: (ctx) => kind.close(resource, ctx),
     sync: false,
-    isRepeatable: true,
+    isRepeatable: false,
     watch: (gone) => kind.watch(resource, gone),
   }
 }
@@ -246,7 +246,7 @@ function ownName(resource: unknown): string {
 }
 
 function describe(resource: unknown): string {
-  if (isThenable(resource)) return 'a promise: await it first'
+  if (isMethod(resource, 'then')) return 'a promise: await it first'
   if (resource === null || typeof resource !== 'object') return show(resource)
   const name = ownName(resource)
   return name === 'resource' ? 'an object without them' : `an object of ${name}`

@@ -73,26 +73,45 @@ export function plan(scope: RootScope): Plan {
 
 /** The hooks in the order in which they would be called, were each over before the next. */
 function inOrder(stack: Stack): Hook[] {
+  const hooks = [...stack]
+  const places = new Map(hooks.map((hook, at) => [hook, at]))
+  const followers = new Map<Hook, Set<number>>()
+  const waits = hooks.map((hook, at) => {
+    const others = new Set([...stack.waitsFor(hook)].map((edge) => edge.hook).filter((other) => places.has(other)))
+    for (const other of others) followers.set(other, (followers.get(other) ?? new Set()).add(at))
+    return others.size
+  })
   const ordered: Hook[] = []
-  const done = new Set<Hook>()
-  let blocked: Hook[] = []
-  const isFree = (hook: Hook) => {
-    for (const { hook: other } of stack.waitsFor(hook)) if (!done.has(other)) return false
-    return true
-  }
-  const take = (hook: Hook) => {
-    done.add(hook)
+  // Those that were moved back and are free now come before all others; of these, the first in the stack's order.
+  const free: number[] = []
+  const take = (at: number) => {
+    const hook = hooks[at] as Hook
     ordered.push(hook)
-    const free = blocked.find(isFree)
-    if (!free) return
-    blocked = blocked.filter((other) => other !== free)
-    take(free)
+    for (const follower of followers.get(hook) ?? []) {
+      const left = (waits[follower] as number) - 1
+      waits[follower] = left
+      if (left === 0 && follower < next) free.splice(placeIn(free, follower), 0, follower)
+    }
   }
-  for (const hook of stack) {
-    if (isFree(hook)) take(hook)
-    else blocked.push(hook)
+  let next = 0
+  while (next < hooks.length || free.length > 0) {
+    const first = free.pop()
+    if (first !== undefined) take(first)
+    else if (waits[next++] === 0) take(next - 1)
   }
-  return [...ordered, ...blocked]
+  return ordered
+}
+
+/** Where a number belongs in a list with the smallest last. */
+function placeIn(numbers: readonly number[], number: number): number {
+  let low = 0
+  let high = numbers.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((numbers[middle] as number) > number) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 function labelOf(target: string | HookRecord, found: HookRecord): string {

@@ -98,6 +98,8 @@ export interface HookRecord {
   readonly guest: boolean
   /** A scope stands here: its members are closed in the place of one hook. */
   readonly scope?: ScopeState
+  /** Comes and goes, as requests do: others are likely to follow. */
+  brief?: boolean
   /** Made by `finalize`. */
   readonly finalizer?: boolean
   /** Where it stands in the registry of the coordinator that has it now. */

@@ -23,6 +23,9 @@ interface StreamLike extends Emitter {
   writableEnded?: boolean
   writableFinished?: boolean
   readableEnded?: boolean
+  readableFlowing?: boolean | null
+  _writableState?: { emitClose?: boolean }
+  _readableState?: { emitClose?: boolean }
   /** Of a file that is read, the position where it ends. */
   end?: (() => unknown) | number
   resume?(): unknown
@@ -41,29 +44,43 @@ const stream: Kind<StreamLike> = {
     // What is left in these is written when the process leaves; to end them would make others' last words fail.
     if (stream._isStdio) return undefined
     if (stream.closed || (stream.destroyed && stream.closed === undefined)) return undefined
-    const finish = () => stream.destroy()
-    const closed = settled(stream, 'close')
-    signal.addEventListener('abort', finish, { once: true })
+    const destroy = () => void stream.destroy()
     // A socket that was never connected would not even tell that it has ended.
     const isUnused = stream.connecting === false && stream.pending === true
-    if (signal.aborted || stream.destroyed || isUnused || typeof stream.end !== 'function') finish()
-    else if (stream.writableFinished) hangUp(stream)
-    else {
-      stream.once('finish', () => hangUp(stream))
-      if (!stream.writableEnded) stream.end()
+    if (signal.aborted || stream.destroyed || isUnused || typeof stream.end !== 'function') {
+      const closed = tellsClose(stream) ? settled(stream, 'close') : undefined
+      destroy()
+      return closed
     }
+    const closed = settled(stream, tellsClose(stream) ? 'close' : 'finish')
+    signal.addEventListener('abort', destroy, { once: true })
+    hangUp(stream, destroy)
+    if (!stream.writableEnded) stream.end()
     return closed
   },
   watch: (stream, gone) => void stream.once('close', gone),
 }
 
-/** To close a socket that has unread input resets the connection, and the peer loses what it hasn't read yet: so it is read until its end. */
-function hangUp(stream: StreamLike): void {
-  const destroy = () => stream.destroy()
-  if (stream.readableEnded !== false || !stream.setTimeout) return void destroy()
-  stream.setTimeout(SILENCE, destroy)
-  stream.once('end', destroy as () => void)
-  stream.resume?.()
+/**
+ * Destroys a stream when all is written, and all is read where it can be read from: a compressor has more to give then, and
+ * to close a socket that has unread input resets the connection, and the peer loses what it hasn't read yet. What nobody
+ * reads is thrown away.
+ */
+function hangUp(stream: StreamLike, destroy: () => void): void {
+  const isReadable = stream.readableEnded === false
+  const finished = () => {
+    if (!isReadable) return destroy()
+    stream.once('end', destroy)
+    stream.setTimeout?.(SILENCE, destroy)
+  }
+  if (stream.writableFinished) finished()
+  else stream.once('finish', finished)
+  if (isReadable && stream.readableFlowing !== true) stream.resume?.()
+}
+
+/** Streams may be told not to. */
+function tellsClose({ _writableState, _readableState }: StreamLike): boolean {
+  return _writableState?.emitClose !== false && _readableState?.emitClose !== false
 }
 
 interface ServerLike extends Emitter {
@@ -82,13 +99,16 @@ interface Connection extends Emitter {
 
 /** Connections of servers that can't cut them themselves, and sessions of HTTP/2. */
 const connections = new WeakMap<object, Set<Connection>>()
+/** Servers that have listened: one that doesn't any more is being closed. */
+const listened = new WeakSet<object>()
 
 /** Stops listening, and waits for the connections; at its limit they are cut. */
 const server: Kind<ServerLike> = {
   is: (resource) => has(resource, 'listen') && has(resource, 'close') && 'listening' in resource,
   close(server, { signal }) {
-    if (!server.listening) return undefined
-    const closed = new Promise<void>((resolve, reject) => server.close((error) => (error ? reject(error) : resolve())))
+    if (!server.listening && !listened.has(server)) return undefined
+    const closed = settled(server, 'close')
+    if (server.listening) server.close()
     const open = connections.get(server) ?? []
     server.closeIdleConnections?.()
     for (const connection of open) connection.close?.()
@@ -101,7 +121,12 @@ const server: Kind<ServerLike> = {
     return closed
   },
   watch(server, gone) {
-    server.once('close', gone)
+    server.once('close', () => {
+      listened.delete(server)
+      gone()
+    })
+    if (server.listening) listened.add(server)
+    else server.once('listening', () => listened.add(server))
     if (server.closeAllConnections || connections.has(server)) return
     const open = new Set<Connection>()
     connections.set(server, open)
@@ -189,13 +214,14 @@ const child: Kind<ChildLike> = {
 interface NatsLike {
   drain(): Promise<void>
   isClosed(): boolean
+  isDraining(): boolean
   closed(): Promise<unknown>
 }
 
 /** Its `close` loses what it has published last. Others' `drain` is something else. */
 const nats: Kind<NatsLike> = {
   is: (resource) => ['drain', 'publish', 'isClosed', 'isDraining', 'closed'].every((name) => has(resource, name)),
-  close: (connection) => (connection.isClosed() ? undefined : connection.drain()),
+  close: (connection) => (connection.isDraining() || connection.isClosed() ? connection.closed() : connection.drain()),
   watch: (connection, gone) => void connection.closed().then(gone, gone),
 }
 

@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 import { close, isCallingIn, suppressing } from './close.js'
-import { type CloseOptions, ownership } from './closer.js'
+import { type CloseOptions, ownership, read } from './closer.js'
 import type { Duration } from './deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid } from './errors.js'
 import { holdExit, leaveUnhandled } from './hold.js'
@@ -86,7 +86,7 @@ export function makeScope(
     { name },
   )
   const state = new ScopeState(parallel, record)
-  ;(record as { scope?: ScopeState }).scope = state
+  Object.assign(record, { scope: state, brief: true })
   if (outer) outer.add(record)
   else if (env.add(record).late) {
     record.place?.remove()
@@ -135,7 +135,7 @@ export class Scope implements AsyncDisposable {
    */
   use<T>(value: T, options?: Omit<CloseOptions<NonNullable<T>>, 'phase'>): T {
     if (value === null || value === undefined) return value
-    const inner = (value as { [RECORD]?: HookRecord })[RECORD]
+    const inner = read(value, RECORD) as HookRecord | undefined
     if (inner?.scope) {
       if (!(value as unknown as Scope).disposed) this.#moveIn(inner)
       return value

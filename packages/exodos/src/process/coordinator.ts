@@ -33,7 +33,7 @@ export interface Platform {
   /** Brings listeners and patches in line with the policy; called at every registration, so cheap when nothing is to do. */
   install(): void
   uninstall(): void
-  /** Uninstalls unless a hook comes soon: whoever has a scope for each request has many that are the last one. */
+  /** Uninstalls unless a hook comes soon: whoever has one for each request has many that are the last one. */
   retire(): void
   /** Hands over the order in which a run that leaves is about to close, for whoever is debugging. */
   tellOrder(plan: () => Plan): void
@@ -101,7 +101,7 @@ export interface CoordinatorProtocol {
   readonly protocol: number
   /** Registers the hook, and sets the record's `place`. */
   add(record: HookRecord): Place
-  /** All that is registered, in the order in which it would run but for edges. */
+  /** All that is registered for `release` and later, in the order in which it would run but for edges. */
   records(): Iterable<HookRecord>
   /** What a run would do now. */
   explain(): Plan
@@ -181,7 +181,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   *records(): Iterable<HookRecord> {
-    for (const phase of PHASES) for (const { record } of this.scope.stack(phase)) yield record
+    for (const phase of PHASES.slice(PHASES.indexOf('release'))) for (const { record } of this.scope.stack(phase)) yield record
   }
 
   explain(): Plan {
@@ -350,7 +350,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   /** The last hook is gone, or the process has survived its exit: nothing of ours stays. */
   private settleDown(last?: HookRecord): void {
     if (!this.idle) return
-    if (last?.scope) this.platform.retire()
+    if (last?.brief) this.platform.retire()
     else this.platform.uninstall()
   }
 }

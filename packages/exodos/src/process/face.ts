@@ -30,9 +30,10 @@ const add = (record: HookRecord) => coordinator().add(record)
 /** Makes an exit wait for the end of something that has begun. */
 export const hold = (record: HookRecord, result: PromiseLike<unknown>) => holdExit(add, record, result)
 
-export function register(guest: boolean, face: Face, fn: HookFunction, options?: HookOptions): Registration {
+export function register(guest: boolean, face: Face, fn: HookFunction, options?: HookOptions, brief = false): Registration {
   const named = options?.name ?? (typeof fn === 'function' ? fn.name : '')
   const record = makeRecord(fn, options, guest, captureSite(named, face), captureContext())
+  record.brief = brief
   add(record)
   return makeRegistration(record)
 }
@@ -44,7 +45,7 @@ export function makeTracker(guest: boolean): Track {
     state.work ??= noWork()
     return state.work
   }
-  const track: Track = makeTrack((fn, options) => register(guest, track, fn, options), turn, counts)
+  const track: Track = makeTrack((fn, options) => register(guest, track, fn, options, true), turn, counts)
   return track
 }
 
@@ -54,6 +55,7 @@ export function registerResource<T>(guest: boolean, face: Face, resource: T, opt
   const found = ownership(CLOSE.call, resource, options, CLOSE.options)
   const site = captureSite(options?.name ?? found.name, face)
   const record = makeRecord(found.fn, found.options, guest, site, captureContext(), CLOSE, found)
+  record.brief = true
   acquire(record)
   found.owned(record)
   return resource

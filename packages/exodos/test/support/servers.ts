@@ -40,6 +40,8 @@ export function missing(...names: (keyof typeof kinds)[]): string | undefined {
 }
 
 export async function startServer(name: keyof typeof kinds): Promise<Server> {
+  const absent = missing(name)
+  if (absent) throw new Error(absent)
   const { prepare, serve, list } = kinds[name]
   const dir = mkdtempSync(join(tmpdir(), `exodos-${name}-`))
   // PostgreSQL refuses to run as root.
