@@ -37,7 +37,17 @@ export function scope(options?: ScopeOptions): Scope {
 }
 
 /** As `finalize` of `exodos`, for a library. */
-export function finalize<T extends object, A extends readonly unknown[] = [], R = unknown>(
+export function finalize<T extends object, R>(
+  target: T | null | undefined,
+  callback: () => R,
+  options?: Omit<FinalizeOptions<readonly []>, 'args'>,
+): Finalizer<T, readonly [], R>
+export function finalize<T extends object, A extends readonly unknown[], R>(
+  target: T | null | undefined,
+  callback: (...args: A) => R,
+  options: FinalizeOptions<A> & { args: A },
+): Finalizer<T, A, R>
+export function finalize<T extends object, A extends readonly unknown[], R>(
   target: T | null | undefined,
   callback: (...args: A) => R,
   options?: FinalizeOptions<A>,

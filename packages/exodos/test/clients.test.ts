@@ -336,7 +336,7 @@ const builtIn: Row[] = [
   {
     row: 'net.Server',
     make: 'const x = net.createServer(); await listening(x)',
-    calls: 'close(callback)',
+    calls: 'close()',
     closed: '!x.listening',
   },
   { row: 'net.Server, not listening', make: 'const x = net.createServer()', calls: '', closed: '!x.listening' },
@@ -345,7 +345,7 @@ const builtIn: Row[] = [
     make: `const x = net.createServer(); await listening(x)`,
     options: '{ timeout: 200 }',
     after: `net.connect(x.address().port, '127.0.0.1'); await once(x, 'connection')`,
-    calls: 'close(callback)',
+    calls: 'close()',
     status: 'overdue',
     closed: '!x.listening',
   },
@@ -354,7 +354,7 @@ const builtIn: Row[] = [
     make: `const http = require('node:http'); const x = http.createServer((_, answer) => answer.end('ok')); const port = await listening(x)
       const agent = new http.Agent({ keepAlive: true })
       await new Promise((resolve) => http.get({ port, agent }, (answer) => answer.resume().on('close', resolve)))`,
-    calls: 'close(callback)',
+    calls: 'close()',
     closed: '!x.listening',
   },
   {
@@ -362,7 +362,7 @@ const builtIn: Row[] = [
     make: `const http = require('node:http'); const x = http.createServer(() => {}); const port = await listening(x)
       http.get({ port }).on('error', (error) => say('client: ' + error.code)); await once(x, 'request')`,
     options: '{ timeout: 200 }',
-    calls: 'close(callback)',
+    calls: 'close()',
     status: 'overdue',
     closed: '!x.listening',
   },
@@ -381,7 +381,7 @@ const builtIn: Row[] = [
     make: `const http2 = require('node:http2'); const x = http2.createServer(); const port = await listening(x)`,
     after: `const session = http2.connect('http://127.0.0.1:' + port)
       await Promise.all([once(x, 'session'), once(session, 'connect')])`,
-    calls: 'close(callback)',
+    calls: 'close()',
     closed: '!x.listening',
   },
   {

@@ -91,7 +91,7 @@ class Closing {
       members.settled(member)
       advance(this)
     }
-    member.result = Promise.resolve(result)
+    member.result = new Promise((resolve) => resolve(result))
     member.result.then(settle, (error) => {
       this.errors.push(error)
       settle()

@@ -38,22 +38,24 @@ const CLOSED = [
 
 type Method = (this: unknown, callback?: (error?: unknown) => void) => unknown
 
+type Begun = () => (result?: unknown) => unknown
+
 /** How one resource is closed. */
 interface Closer {
   close(ctx: HookContext): unknown
   /** Does it finish before it returns? As `sync` of `onExit`. */
-  readonly sync: boolean | undefined
+  readonly sync: HookOptions['sync'] | undefined
   /** May it be called again, by its contract? */
   readonly isRepeatable: boolean
-  /** Tells when the resource is closed by somebody else. */
-  watch(gone: () => void): void
+  /** Calls `begun` when somebody else closes the resource, and what that returns with the result; what comes of this, that one is given. */
+  watch(begun: Begun): void
 }
 
 /** What is needed to register a resource. `owned` is to be called with the record, once that is registered. */
 export interface Ownership {
   readonly fn: HookFunction
   readonly name: string
-  readonly sync: boolean | undefined
+  readonly sync: HookOptions['sync'] | undefined
   /** Those of the user, without `close`. */
   readonly options: HookOptions | undefined
   readonly isRepeatable: boolean
@@ -74,11 +76,12 @@ export function ownership<T>(
     ;({ close, ...rest } = options)
   }
   // These are on the way out already.
-  if ((resource as { [RECORD]?: unknown } | null | undefined)?.[RECORD])
-    throw invalid(call, 'a resource', 'a scope or a registration')
+  if (read(resource, RECORD)) throw invalid(call, 'a resource', 'a scope or a registration')
   const closer = findCloser(call, resource, close)
   return {
     fn(ctx) {
+      const closing = holders.get(resource as object)?.closing
+      if (closing) return closing
       release(resource as object)
       return closer.close(ctx)
     },
@@ -91,18 +94,36 @@ export function ownership<T>(
 }
 
 /** Everything that is to close one resource: whichever is first, the others are taken off. */
-const holders = new WeakMap<object, Set<HookRecord>>()
+const holders = new WeakMap<object, { records: Set<HookRecord>; closing?: PromiseLike<unknown> | undefined }>()
 
 function hold(resource: object, record: HookRecord, closer: Closer): void {
-  const records = holders.get(resource)
-  if (records) records.add(record)
-  else holders.set(resource, new Set([record]))
-  closer.watch(() => release(resource))
+  const holder = holders.get(resource)
+  if (holder) holder.records.add(record)
+  else holders.set(resource, { records: new Set([record]) })
+  closer.watch(() => {
+    const there = holders.get(resource)
+    let over = () => {}
+    // An exit waits for it until it is over.
+    if (there)
+      there.closing = new Promise<void>((resolve) => {
+        over = resolve
+      })
+    const end = () => {
+      over()
+      release(resource)
+    }
+    return (result) => {
+      // The caller gets what comes after that: an error nobody handles stays visible.
+      if (there && result instanceof Promise) return result.finally(end)
+      end()
+      return result
+    }
+  })
 }
 
-/** It is being closed: nobody else needs to. */
+/** It is closed: nobody else needs to. */
 function release(resource: object): void {
-  for (const { place } of holders.get(resource) ?? []) place?.remove()
+  for (const { place } of holders.get(resource)?.records ?? []) place?.remove()
   holders.delete(resource)
 }
 
@@ -144,18 +165,31 @@ export function read(resource: unknown, key: PropertyKey): unknown {
   }
 }
 
+/** One listener for each is enough. */
+const watchedKinds = new WeakSet<object>()
+
 function ofKind(resource: object, kind: Kind<object>): Closer {
   return {
     close: (ctx) => kind.close(resource, ctx),
     sync: false,
     isRepeatable: false,
-    watch: (gone) => kind.watch(resource, gone),
+    watch(begun) {
+      if (watchedKinds.has(resource)) return
+      watchedKinds.add(resource)
+      kind.watch(resource, () => {
+        watchedKinds.delete(resource)
+        begun()()
+      })
+    },
   }
 }
 
 function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Closer {
-  const method = wrapped.get(resource[name] as Method) ?? (resource[name] as Method)
+  const method = originals.get(resource[name] as Method) ?? (resource[name] as Method)
   const isAsync = name === Symbol.asyncDispose || isAsyncFunction(method)
+  // That is what the two symbols are for.
+  const standIn =
+    name === Symbol.asyncDispose && isMethod(resource, Symbol.dispose) && (() => (resource[Symbol.dispose] as Method)())
   return {
     close() {
       // Some refuse to be closed when they are not open, or not open yet.
@@ -163,12 +197,12 @@ function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Clo
       const result = takesCallback(name, method) ? withCallback(resource, name) : attempt(() => (resource[name] as Method)())
       return isThenable(result) ? Promise.resolve(result).catch(unlessClosed) : result
     },
-    sync: name === Symbol.dispose ? true : isAsync ? false : undefined,
+    sync: name === Symbol.dispose ? true : isAsync ? standIn : undefined,
     isRepeatable: typeof name === 'symbol',
-    watch(gone) {
+    watch(begun) {
       // A symbol is for `using`; by hand the same things are closed by these.
       const names = typeof name === 'symbol' ? [name, ...['close', 'end'].filter((verb) => isMethod(resource, verb))] : [name]
-      for (const each of names) watchMethod(resource, each, gone)
+      for (const each of names) watchMethod(resource, each, begun)
     },
   }
 }
@@ -213,28 +247,34 @@ function isError(value: unknown): boolean {
 }
 
 /** What a watched method was before. */
-const wrapped = new WeakMap<Method, Method>()
+const originals = new WeakMap<Method, Method>()
 
 /** Closed by its own method, whoever calls that: from then on exodos has nothing to do with it, and its methods are as they were. */
-function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, gone: () => void): void {
+function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, begun: Begun): void {
   const before = Object.getOwnPropertyDescriptor(resource, name)
   const method = resource[name] as Method
-  const watched: Method = function (...args) {
-    if (resource[name] === watched) {
-      if (before) Object.defineProperty(resource, name, before)
-      else delete resource[name]
-    }
-    gone()
-    return method.apply(this, args)
-  }
-  wrapped.set(watched, wrapped.get(method) ?? method)
+  const watched = new Proxy(method, {
+    apply(_, self, args) {
+      if (self !== resource) return Reflect.apply(method, self, args)
+      if (resource[name] === watched) {
+        if (before) Object.defineProperty(resource, name, before)
+        else delete resource[name]
+      }
+      const closed = begun()
+      let result: unknown
+      try {
+        result = Reflect.apply(method, self, args)
+      } catch (error) {
+        closed()
+        throw error
+      }
+      return closed(result)
+    },
+  })
+  originals.set(watched, originals.get(method) ?? method)
   try {
-    Object.defineProperty(resource, name, {
-      value: watched,
-      writable: true,
-      configurable: true,
-      enumerable: before?.enumerable ?? false,
-    })
+    const enumerable = before?.enumerable ?? false
+    Object.defineProperty(resource, name, { value: watched, writable: true, configurable: true, enumerable })
   } catch {
     // Frozen: closing it early isn't seen.
   }

@@ -1,6 +1,7 @@
 import { ExodosError } from './errors.js'
 import type { HookRecord } from './hook.js'
 import type { Hook, Target } from './order.js'
+import { scopeOf } from './scope-state.js'
 
 /** One hook waits for another one: by which of its targets, or of its members'. */
 export interface Edge {
@@ -36,7 +37,7 @@ function refused(path: string): ExodosError {
 /** A record's name, or that of the member of it that is meant. */
 function labelIn(record: HookRecord, isMeant: (record: HookRecord) => boolean): string {
   if (isMeant(record)) return record.name
-  for (const { record: member } of record.scope?.members ?? []) {
+  for (const { record: member } of scopeOf(record)?.members ?? []) {
     const label = labelIn(member, isMeant)
     if (label) return `${label} in ${record.name}`
   }

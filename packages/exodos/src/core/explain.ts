@@ -1,6 +1,7 @@
 import { type HookRecord, hookName, hookSite, PHASES, type Phase } from './hook.js'
 import type { Hook, Stack } from './order.js'
 import type { RootScope } from './root.js'
+import { scopeOf } from './scope-state.js'
 
 /** One hook or scope of the order in which a program is going to close. */
 export interface PlannedStep {
@@ -46,6 +47,7 @@ export function plan(scope: RootScope): Plan {
     const waits = [...stack.waitsFor(hook)]
     const labels = new Map(waits.map((wait) => [wait.hook.record, labelOf(wait.target, wait.hook.record)]))
     const site = hookSite(record)
+    const scope = scopeOf(record)
     return {
       id: idOf(record),
       name: hookName(record),
@@ -55,7 +57,7 @@ export function plan(scope: RootScope): Plan {
         ...missing(record, stack).map((name) => `after ${name}, which nothing is called`),
       ],
       after: [...labels].map(([other, label]) => ({ id: idOf(other), label })),
-      ...(record.scope && { members: steps(record.scope.members), parallel: record.scope.parallel }),
+      ...(scope && { members: steps(scope.members), parallel: scope.parallel }),
       ...(site !== undefined && site !== hookName(record) && { site }),
     }
   }

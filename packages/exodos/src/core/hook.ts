@@ -127,7 +127,7 @@ export function makeRecord(
   site: HookRecord['site'],
   context: HookRecord['context'],
   face = ON_EXIT,
-  defaults: { name?: string; sync?: boolean | undefined } = NONE as { name?: string },
+  defaults: { name?: string; sync?: HookOptions['sync'] | undefined } = NONE as { name?: string },
 ): HookRecord {
   if (typeof fn !== 'function') throw invalid(face.call.replace(', options', ''), 'a function', fn)
   if (options === NONE) {

@@ -78,9 +78,9 @@ function hangUp(stream: StreamLike, destroy: () => void): void {
   if (isReadable && stream.readableFlowing !== true) stream.resume?.()
 }
 
-/** Streams may be told not to. */
-function tellsClose({ _writableState, _readableState }: StreamLike): boolean {
-  return _writableState?.emitClose !== false && _readableState?.emitClose !== false
+/** Streams may be told not to; sockets are, and tell it themselves. */
+function tellsClose({ _writableState, _readableState, setTimeout }: StreamLike): boolean {
+  return setTimeout !== undefined || (_writableState?.emitClose !== false && _readableState?.emitClose !== false)
 }
 
 interface ServerLike extends Emitter {

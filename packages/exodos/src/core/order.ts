@@ -1,5 +1,6 @@
 import { cycle, cycleWithin, type Edge } from './cycle.js'
 import type { HookRecord, Place } from './hook.js'
+import { scopeOf } from './scope-state.js'
 
 /** What an edge leads to: all hooks of a name, or one. */
 export type Target = string | HookRecord
@@ -92,14 +93,15 @@ export class Stack {
     ring.next.prev = hook
     ring.next = hook
     hook.pending = hook.isThere = true
-    if (record.scope) {
+    const scope = scopeOf(record)
+    if (scope) {
       this.scopes ??= new Set()
       this.scopes.add(hook)
     }
     if (this.index) this.addToIndex(hook)
     this.found(record)
     for (const target of record.after ?? []) this.want(target, 1)
-    for (const target of record.scope?.members.outside ?? []) this.want(target, 1)
+    for (const target of scope?.members.outside ?? []) this.want(target, 1)
     this.onSize(1, record)
   }
 
@@ -111,9 +113,9 @@ export class Stack {
       for (const target of stack.wanted?.keys() ?? []) stack.lookOutside(target)
   }
 
-  /** Takes off the hooks of a name that have not been called yet, but for one. */
+  /** Takes off the hooks of a name that have not been called yet, but for one; no scopes and resources, which would not be closed then. */
   removeNamed(name: string, except: Hook): void {
-    for (const hook of [...this]) if (hook.record.name === name && hook !== except) hook.remove()
+    for (const hook of [...this]) if (hook.record.name === name && hook !== except && !hook.record.brief) hook.remove()
   }
 
   /** Has no hook that is still to be called. */
@@ -128,8 +130,12 @@ export class Stack {
     for (const target of hook.record.after ?? []) this.want(target, -1)
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
+    const isLast = hook.prev === hook.next
+    // Whoever keeps a registration must not keep what was registered after it.
+    hook.prev = hook.next = hook
+    hook.blocker = undefined
     // Priorities may be as many as hooks ever were: no ring outlives its last hook, but for the usual one.
-    if (hook.prev === hook.next && hook.record.priority !== 0) this.rings.splice(this.placeOf(hook.record.priority), 1)
+    if (isLast && hook.record.priority !== 0) this.rings.splice(this.placeOf(hook.record.priority), 1)
     this.onSize(-1, hook.record)
     return true
   }
@@ -174,9 +180,10 @@ export class Stack {
       last.openAt = hook.openAt
       hook.openAt = -1
     }
-    if (hook.record.scope && hook.isThere) {
+    const scope = scopeOf(hook.record)
+    if (scope && hook.isThere) {
       this.scopes?.delete(hook)
-      for (const target of hook.record.scope.members.outside ?? []) this.want(target, -1)
+      for (const target of scope.members.outside ?? []) this.want(target, -1)
     }
     hook.isThere = false
     if (!this.index) return
@@ -186,9 +193,10 @@ export class Stack {
     }
   }
 
+  /** To be begun anew when something else is taken off meanwhile than the one it is at. */
   *[Symbol.iterator](): Generator<Hook> {
     for (const ring of this.rings) {
-      for (let hook = ring.next, next: Hook; hook !== ring; hook = next) {
+      for (let hook = ring.next, next: Hook; hook.pending; hook = next) {
         next = hook.next
         yield hook
       }
@@ -214,12 +222,12 @@ export class Stack {
   private *carriers(target: Target): Generator<Hook> {
     const index = this.index ?? this.makeIndex()
     yield* index.get(target) ?? []
-    for (const hook of this.scopes ?? []) if (hook.record.scope?.members.has(target)) yield hook
+    for (const hook of this.scopes ?? []) if (scopeOf(hook.record)?.members.has(target)) yield hook
   }
 
   private isBlocked(hook: Hook): boolean {
     const { record, blocker } = hook
-    if (!record.after && !record.scope) return false
+    if (!record.after && !scopeOf(record)) return false
     if (blocker && (blocker.hook.pending || blocker.hook.openAt !== -1) && carries(blocker.hook.record, blocker.target))
       return true
     const found = this.waitsFor(hook).next().value
@@ -289,10 +297,14 @@ export class Stack {
   }
 
   /** Something has come that edges may have led outside for: here, or in a scope in here. */
-  private found({ name, scope }: HookRecord): void {
+  private found(record: HookRecord): void {
+    const { name } = record
+    const scope = scopeOf(record)
     for (let stack: Stack | undefined = this; stack?.owner; stack = stack.around) {
       if (!stack.outside) continue
-      const targets = scope ? [...stack.outside].filter((target) => target === name || scope.members.has(target)) : [name]
+      const targets = scope
+        ? [...stack.outside].filter((target) => target === name || target === record || scope.members.has(target))
+        : [name]
       for (const target of targets) if (stack.outside.delete(target)) stack.around?.want(target, -1)
     }
   }
@@ -305,7 +317,8 @@ export class Stack {
 
   /** A new hook brings edges, and a name that others wait for: to its own stack, and to those around it. */
   private refuseCycles(hook: Hook): void {
-    const { name, after, scope } = hook.record
+    const { name, after } = hook.record
+    const scope = scopeOf(hook.record)
     // Nobody has had the record of a new plain hook: only its name can lead back to it.
     const isAwaited = () => after?.includes(name) || this.wanted?.has(name)
     if (scope ? after || scope.members.outside?.size : after && isAwaited()) this.refuseCycle(hook)
@@ -339,7 +352,9 @@ export class Stack {
 }
 
 /** Where the edges of a hook lead, with those of a scope's members that lead out of it. */
-function* targets({ after, scope }: HookRecord): Generator<Target> {
+function* targets(record: HookRecord): Generator<Target> {
+  const { after } = record
+  const scope = scopeOf(record)
   // A scope that its owner is closing has begun, too.
   if (scope && scope.status !== 'open') return
   if (after) yield* after
@@ -347,5 +362,5 @@ function* targets({ after, scope }: HookRecord): Generator<Target> {
 }
 
 function carries(record: HookRecord, target: Target): boolean {
-  return record === target || record.name === target || record.scope?.members.has(target) === true
+  return record === target || record.name === target || scopeOf(record)?.members.has(target) === true
 }

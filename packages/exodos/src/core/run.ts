@@ -14,7 +14,7 @@ import {
 } from './hook.js'
 import type { Hook } from './order.js'
 import type { RootScope } from './root.js'
-import type { ScopeState } from './scope-state.js'
+import { type ScopeState, scopeOf } from './scope-state.js'
 import { isThenable } from './work.js'
 
 /** What a run needs of the world around it. */
@@ -198,7 +198,8 @@ export class Run {
       if (!group.parallel && group.open > 0 && (group.scopes > 0 || this.left(group, this.budget.spent()) > 0)) return
       const hook = group.stack.shift(this.leaving)
       if (!hook) return
-      if (hook.record.scope) this.enter(hook, hook.record.scope, group)
+      const scope = scopeOf(hook.record)
+      if (scope) this.enter(hook, scope, group)
       else this.call(hook, group)
       if (this.ended) return
       if (this.isCut) this.giveUp('cut', 'the event loop ended')
@@ -215,11 +216,13 @@ export class Run {
     group.stack.opened(hook)
     this.entered.add(inner)
     this.ready.add(inner)
+    scope.isTaken = scope.status === 'open'
     scope.status = 'closing'
     scope.isInRun = true
     scope.onAdd = () => this.wake(inner)
     for (const begun of scope.members.running) {
-      if (begun.record.scope) this.enter(begun, begun.record.scope, inner)
+      const within = scopeOf(begun.record)
+      if (within) this.enter(begun, within, inner)
       else this.join(begun, inner)
     }
   }

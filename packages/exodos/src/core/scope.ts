@@ -222,7 +222,7 @@ export class Scope implements AsyncDisposable {
     fn: HookFunction,
     options: HookOptions | undefined,
     face: typeof DEFER,
-    defaults?: { name: string; sync?: boolean | undefined },
+    defaults?: { name: string; sync?: HookOptions['sync'] | undefined },
   ): HookRecord {
     const { guest } = this.#env
     const name = options?.name ?? defaults?.name ?? (typeof fn === 'function' ? fn.name : '')
@@ -236,7 +236,7 @@ export class Scope implements AsyncDisposable {
 
   /** A run is closing it, so it is of no use any more but for hooks of that run. */
   get #isTaken(): boolean {
-    return this.#state.isInRun && !this.#env.isInHook()
+    return this.#state.isTaken && !this.#env.isInHook()
   }
 
   /** What came too late is not lost: it is cleaned up, an exit waits for that, and the caller is told. */

@@ -105,6 +105,8 @@ export interface CoordinatorProtocol {
   records(): Iterable<HookRecord>
   /** What a run would do now. */
   explain(): Plan
+  /** The hook of the run under way whose code this is. */
+  readonly call: Call | undefined
   run(reason: Reason): Promise<Report>
   /** The application has come, and may bring a policy. */
   adopt(policy?: Policy): void

@@ -17,7 +17,7 @@ import {
 import { makeScope, type Scope, type ScopeEnv, type ScopeOptions } from '../core/scope.js'
 import { makeTrack, noWork, type Track } from '../core/work.js'
 import { clock } from './clock.js'
-import { captureContext, captureSite, currentCall } from './context.js'
+import { captureContext, captureSite } from './context.js'
 import { coordinator } from './shared.js'
 
 // What a face of the package offers. Guests are libraries; `face` is what the user has called. Each face is a function
@@ -83,8 +83,8 @@ const HOST: ScopeEnv = {
   add,
   context: captureContext,
   site: captureSite,
-  isInHook: () => currentCall() !== undefined,
-  isInside: (state) => currentCall()?.group.isIn(state) === true,
+  isInHook: () => coordinator().call !== undefined,
+  isInside: (state) => coordinator().call?.group.isIn(state) === true,
 }
 const GUEST: ScopeEnv = { ...HOST, guest: true }
 

@@ -39,7 +39,13 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
   let last = Number.NEGATIVE_INFINITY
 
   function onSignal(signal: string): void {
-    if ((!out.host || out.idle) && !out.running && handledByApp(signal)) return
+    if (!out.running && (out.idle || !out.host)) {
+      if (handledByApp(signal)) return
+      if (out.idle) {
+        kill(signal)
+        return
+      }
+    }
     const now = clock.now()
     if (counted > 0 && now - last < DEBOUNCE) {
       if (out.running) out.leave({ kind: 'signal', signal })

@@ -48,7 +48,7 @@ export class Real {
   events: Event[] = []
   /** What closing by hand has led to: undefined while it is under way. */
   closings: { id: number; result?: string }[] = []
-  private handles = new Map<number, Registration | Scope | Finalizer<object, [], unknown> | { close(): unknown }>()
+  private handles = new Map<number, Registration | Scope | Finalizer<object, readonly [], unknown> | { close(): unknown }>()
   private readonly kept: object[] = []
 
   constructor(private readonly skipped: ReadonlySet<Step> = new Set()) {}
@@ -149,7 +149,7 @@ export class Real {
 
   private act(step: Act): Promise<unknown> | undefined {
     const handle = this.handles.get(step.of) as
-      | (Registration & Scope & Finalizer<object, [], unknown> & { close(): unknown })
+      | (Registration & Scope & Finalizer<object, readonly [], unknown> & { close(): unknown })
       | undefined
     if (step.verb === 'finalizers') {
       this.note('hand', 0)

@@ -51,14 +51,14 @@ export async function startServer(name: keyof typeof kinds): Promise<Server> {
   // The shell's input ends with the tests' process, or when we say so.
   const script = `( ${prepare} ) >"$1/log" 2>&1 </dev/null && { ${serve} >>"$1/log" 2>&1 & }
     read -r _; kill -INT $!; wait $!; rm -rf "$1"`
-  const keeper = spawn('sh', ['-c', script, 'sh', dir, String(port)], {
+  const keeper = spawn('/bin/sh', ['-c', script, 'sh', dir, String(port)], {
     cwd: dir,
     // Ctrl-C is for the tests' process.
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
     ...nobody,
   })
-  const gone = new Promise<void>((resolve) => void keeper.once('exit', () => resolve()))
+  const gone = new Promise<void>((resolve) => void keeper.once('exit', () => resolve()).once('error', () => resolve()))
   const lines = async () => {
     const [command, args] = list(port)
     const { stdout } = await execute(command, args, { timeout: 5000, cwd: '/' })
