@@ -48,7 +48,9 @@ class Closing {
     private readonly scope: ScopeState,
     private readonly done: (errors: unknown[]) => void,
   ) {
-    scope.onAdd = scope.onEnd = () => advance(this)
+    scope.onEnd = () => advance(this)
+    // Not at once: who adds something has not got it back yet.
+    scope.onAdd = () => void Promise.resolve().then(scope.onEnd)
   }
 
   /** Calls what may be called now: the next member, in a parallel scope all of them. */

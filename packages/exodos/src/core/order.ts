@@ -100,8 +100,8 @@ export class Stack {
     }
     if (this.index) this.addToIndex(hook)
     this.found(record)
-    for (const target of record.after ?? []) this.want(target, 1)
-    for (const target of scope?.members.outside ?? []) this.want(target, 1)
+    if (record.after) for (const target of record.after) this.want(target, 1)
+    if (scope?.members.outside) for (const target of scope.members.outside) this.want(target, 1)
     this.onSize(1, record)
   }
 
@@ -127,7 +127,8 @@ export class Stack {
   take(hook: Hook): boolean {
     if (!hook.pending) return false
     hook.pending = false
-    for (const target of hook.record.after ?? []) this.want(target, -1)
+    const { after } = hook.record
+    if (after) for (const target of after) this.want(target, -1)
     hook.prev.next = hook.next
     hook.next.prev = hook.prev
     const isLast = hook.prev === hook.next
@@ -183,7 +184,7 @@ export class Stack {
     const scope = scopeOf(hook.record)
     if (scope && hook.isThere) {
       this.scopes?.delete(hook)
-      for (const target of scope.members.outside ?? []) this.want(target, -1)
+      if (scope.members.outside) for (const target of scope.members.outside) this.want(target, -1)
     }
     hook.isThere = false
     if (!this.index) return
@@ -205,7 +206,7 @@ export class Stack {
 
   /** Is there a hook to which an edge leads, here or in a scope in here? */
   has(target: Target): boolean {
-    return !this.carriers(target).next().done
+    return !this.outside?.has(target) && !this.carriers(target).next().done
   }
 
   /** Where the edges of members lead that have never led to anything in here. */
