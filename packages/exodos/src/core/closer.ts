@@ -185,7 +185,7 @@ function ofKind(resource: object, kind: Kind<object>): Closer {
 }
 
 function byMethod(resource: Record<PropertyKey, Method>, name: PropertyKey): Closer {
-  const method = originals.get(resource[name] as Method) ?? (resource[name] as Method)
+  const method = originalOf(resource[name] as Method)
   const isAsync = name === Symbol.asyncDispose || isAsyncFunction(method)
   // That is what the two symbols are for.
   const standIn =
@@ -246,14 +246,18 @@ function isError(value: unknown): boolean {
   return value instanceof Error || typeof (value as Error | null | undefined)?.stack === 'string'
 }
 
-/** What a watched method was before. */
-const originals = new WeakMap<Method, Method>()
+/** Asks a watched method, of any copy of exodos, what it was before. */
+const ORIGINAL = Symbol.for('exodos.original')
+
+const originalOf = (method: Method): Method => (method as Method & { [ORIGINAL]?: Method })[ORIGINAL] ?? method
 
 /** Closed by its own method, whoever calls that: from then on exodos has nothing to do with it, and its methods are as they were. */
 function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, begun: Begun): void {
   const before = Object.getOwnPropertyDescriptor(resource, name)
   const method = resource[name] as Method
+  const original = originalOf(method)
   const watched = new Proxy(method, {
+    get: (target, key) => (key === ORIGINAL ? original : Reflect.get(target, key)),
     apply(_, self, args) {
       if (self !== resource) return Reflect.apply(method, self, args)
       if (resource[name] === watched) {
@@ -271,7 +275,6 @@ function watchMethod(resource: Record<PropertyKey, Method>, name: PropertyKey, b
       return closed(result)
     },
   })
-  originals.set(watched, originals.get(method) ?? method)
   try {
     const enumerable = before?.enumerable ?? false
     Object.defineProperty(resource, name, { value: watched, writable: true, configurable: true, enumerable })
