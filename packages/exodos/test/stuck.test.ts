@@ -257,9 +257,10 @@ ${how}`
   })
 
   test('C42 blocked during the shutdown, in a hook: named by the watchdog, and killed', async () => {
-    const seen = await lanes(KINDS, 3, async (kind) => {
+    // On a starved machine the watchdog counts more slowly, so the supervisor gives it time.
+    const seen = await lanes(KINDS, 2, async (kind) => {
       const source = inHook(`kinds['${kind}'](); await sleep(1)`).replace(/^setTimeout.*/m, "say('go'); hold()")
-      const ended = await timed(source, 'go', 'SIGTERM', supervised('--grace', '1s', '--kill-after', '3s'))
+      const ended = await timed(source, 'go', 'SIGTERM', supervised('--grace', '1s', '--kill-after', '9s'))
       const { signal, stderr, after } = ended
       const [hang] = runReport(ended).hangs
       table.push(`| ${kind} | hook | ${reportedIn(hang)} | killed, ${signal} | ${Math.round(after)} |`)
@@ -270,7 +271,7 @@ ${how}`
         killed: hang?.killed,
         signal,
         isTold: /^exodos: the event loop has been blocked for .* hook hangs/m.test(stderr),
-        inTime: after < 4000 + MARGIN || after,
+        inTime: after < 10_000 + MARGIN || after,
       }
     })
     const right = { step: true, killed: true, signal: 'SIGKILL', isTold: true, inTime: true }
