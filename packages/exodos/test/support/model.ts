@@ -235,6 +235,8 @@ export class Model {
         return undefined
       case 'run':
         if (kind === 'scope' || kind === 'adopt' || node.state !== 'waiting') return undefined
+        // Closed early it stays a member until that is done: what it does meanwhile is not what a model without time can tell.
+        if (kind === 'use' && node.item.steps.length > 0) return this.skip(step)
         end(node)
         this.call(node)
         return how === 'throw' ? `failed ${node.item.id}` : undefined
