@@ -84,14 +84,15 @@ export class Stack {
     return hook
   }
 
-  /** Puts a hook before all others of its priority. */
-  private insert(hook: Hook): void {
+  /** Puts a hook before all others of its priority, or back to where it was before `next`. */
+  insert(hook: Hook, next?: Hook): void {
     const { record } = hook
     const ring = this.ringOf(record.priority)
-    hook.prev = ring
-    hook.next = ring.next
-    ring.next.prev = hook
-    ring.next = hook
+    const at = next === undefined ? ring.next : next.pending ? next : ring
+    hook.prev = at.prev
+    hook.next = at
+    at.prev.next = hook
+    at.prev = hook
     hook.pending = hook.isThere = true
     const scope = scopeOf(record)
     if (scope) {
@@ -105,12 +106,14 @@ export class Stack {
     this.onSize(1, record)
   }
 
-  /** Takes a hook off as if it had never been here: for one that goes elsewhere. */
-  leave(hook: Hook): void {
+  /** Takes a hook off as if it had never been here: for one that goes elsewhere. Returns what it stood before. */
+  leave(hook: Hook): Hook {
+    const { next } = hook
     this.take(hook)
     this.forget(hook)
     for (let stack: Stack | undefined = this; stack; stack = stack.around)
       for (const target of stack.wanted?.keys() ?? []) stack.lookOutside(target)
+    return next
   }
 
   /** Takes off the hooks of a name that have not been called yet, but for one; no scopes and resources, which would not be closed then. */

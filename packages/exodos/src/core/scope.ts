@@ -270,9 +270,14 @@ export class Scope implements AsyncDisposable {
       leaveUnhandled(close(inner.scope as ScopeState).then(throwAll))
       throw this.#refusal(`scope ${inner.name} is being closed`)
     }
-    const before = inner.place as Hook | undefined
-    this.#state.add(inner)
-    before?.stack?.leave(before)
+    const before = inner.place as Hook
+    const next = before.stack?.leave(before)
+    try {
+      this.#state.add(inner)
+    } catch (error) {
+      before.stack?.insert(before, next)
+      throw error
+    }
     if (this.#isTaken) throw this.#refusal(`scope ${inner.name} is closed with it`)
   }
 }

@@ -208,7 +208,8 @@ export class Model {
     const node: Node = { item, after, seq: ++this.seq, home: outer?.members ?? this.rootFor(item), state: 'waiting' }
     if (item.kind === 'scope') node.scope = { status: 'open', members: { owner: node, nodes: [], met: new Set() } }
     if (outer?.status === 'closed') {
-      if (isAsync(item) && this.awaited.has(item.name)) return this.skip(step)
+      // It never stood there, so its name is not met with it.
+      if (this.awaited.has(item.name)) return this.skip(step)
       this.call(node)
       if (item.how === 'reject') this.unhandled.push(`failed ${item.id}`)
       return 'ERR_EXODOS_CLOSED'
