@@ -238,6 +238,8 @@ export class Model {
         if (kind === 'scope' || kind === 'adopt' || node.state !== 'waiting') return undefined
         // Closed early it stays a member until that is done: what it does meanwhile is not what a model without time can tell.
         if (kind === 'use' && node.item.steps.length > 0) return this.skip(step)
+        // So does whoever waits for it, if only for a moment.
+        if (kind === 'use' && isInside && isAsync(node.item) && this.isAwaited(node.item)) return this.skip(step)
         end(node)
         this.call(node)
         return how === 'throw' ? `failed ${node.item.id}` : undefined
@@ -252,6 +254,10 @@ export class Model {
       default:
         return undefined
     }
+  }
+
+  private isAwaited({ name, id }: Item): boolean {
+    return this.awaited.has(name) || this.awaited.has(id)
   }
 
   private skip(step: Step): undefined {
