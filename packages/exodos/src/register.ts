@@ -8,3 +8,19 @@ import { configure } from './index.js'
 
 // No option is set, so the application's own `configure` finds everything open.
 configure({})
+drainServers()
+
+/** The program's own `@exodos/web`, where it has one, drains the servers that it finds. */
+function drainServers(): void {
+  const { createRequire } = process.getBuiltinModule('node:module')
+  const { resolve } = process.getBuiltinModule('node:path')
+  // A program without a file, `node -e`, is where it was started.
+  const load = createRequire(resolve(process.argv[1] ?? 'program'))
+  let path: string
+  try {
+    path = load.resolve('@exodos/web/register')
+  } catch {
+    return
+  }
+  load(path)
+}

@@ -15,6 +15,8 @@ export class Call {
   /** In milliseconds since the run began. */
   end = 0
   statusText: string | undefined
+  /** What it says that it has done. */
+  result: unknown
   /** How the hook settled after it was overdue or cut. */
   late: 'ok' | 'failed' | undefined
   /** Has it asked for a lease? */
@@ -81,6 +83,13 @@ export class Context implements HookContext {
     return (text: string) => {
       call.statusText = String(text)
       call.run.stepped()
+    }
+  }
+
+  get result() {
+    const { call } = this
+    return (value: unknown) => {
+      call.result = value
     }
   }
 }

@@ -6,6 +6,7 @@ export type ExodosErrorCode =
   | 'ERR_EXODOS_CONFIGURED'
   | 'ERR_EXODOS_SELF_WAIT'
   | 'ERR_EXODOS_ABORTED'
+  | 'ERR_EXODOS_DRAIN'
 
 /** Errors are known by their code: they may come from another copy of exodos, with classes of its own. */
 const isOurs = (error: unknown, code = 'ERR_EXODOS_'): boolean =>

@@ -31,6 +31,8 @@ export interface HookContext {
   extend(duration: Duration): number
   /** What the hook is doing, shown when it hangs. */
   status(text: string): void
+  /** What the hook has done, as data: put into the report as JSON. */
+  result(value: unknown): void
 }
 
 export type HookFunction = (ctx: HookContext) => unknown
@@ -222,6 +224,7 @@ export const BY_HAND: HookContext = {
   remaining: () => Number.POSITIVE_INFINITY,
   extend: (duration) => parseDuration(duration, 'extend(duration)'),
   status: () => {},
+  result: () => {},
 }
 
 /** The hook's name; for a nameless function the place where it was registered. */

@@ -54,6 +54,8 @@ export interface ReportedHook {
   error?: ReportedError
   /** What it said last with `ctx.status()`. */
   saying?: string
+  /** What it gave to `ctx.result()`. */
+  result?: unknown
   /** What its `state()` returned, asked when it was overdue or cut. */
   state?: unknown
   /** How it settled after all. */
@@ -105,7 +107,8 @@ function describeCall(call: Call): ReportedHook {
   if (status === 'failed' || call.late === 'failed') entry.error = describeError(call.error)
   if (statusText !== undefined) entry.saying = statusText
   if (late !== undefined) entry.late = late
-  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = ask(record.state)
+  if (call.result !== undefined) entry.result = asJson(() => call.result, 'result')
+  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = asJson(record.state, 'state()')
   return entry
 }
 
@@ -131,13 +134,13 @@ export function describeError(error: unknown): ReportedError {
   }
 }
 
-/** What a hook's `state()` says. A broken one never breaks the report. */
-function ask(state: () => unknown): unknown {
+/** What a hook says of itself. What can't be said never breaks the report. */
+function asJson(value: () => unknown, what: string): unknown {
   try {
-    const json = JSON.stringify(state()) ?? 'null'
+    const json = JSON.stringify(value()) ?? 'null'
     return json.length > 10_000 ? `${json.slice(0, 10_000)}…` : JSON.parse(json)
   } catch (error) {
-    return `state() failed: ${describeError(error).message}`
+    return `${what} failed: ${describeError(error).message}`
   }
 }
 

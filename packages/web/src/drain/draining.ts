@@ -1,0 +1,231 @@
+import type { ServerResponse } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import { setImmediate, setTimeout } from 'node:timers'
+import { ExodosError } from 'exodos'
+import type { HttpServer } from '../input/server.js'
+import type { Connection } from './connection.js'
+import { closeSession, LAST_ANSWER, NO_ANSWER, sayGoodbye } from './goodbye.js'
+import { stopIntake } from './intake.js'
+import type { Settings } from './options.js'
+import { describe, progress } from './progress.js'
+import { abort } from './signals.js'
+import type { DrainStats } from './stats.js'
+
+const BEAT = 50
+
+/** The time that a drain is given. */
+export interface Limit {
+  /** Milliseconds. */
+  left(): number
+  /** Aborted when it is over at once. */
+  readonly signal?: AbortSignal
+}
+
+/** One drain of the servers, from its first step to its last. */
+export class Draining {
+  answered = 0
+  tooLate = 0
+  readonly cut = { requests: 0, connections: 0 }
+  /** The requests have been told that the deadline is near. */
+  isLate = false
+  private readonly begin = performance.now()
+  private end = 0
+  private accepted = 0
+  private readonly limits: Limit[] = []
+  private wake = () => {}
+
+  constructor(
+    private readonly servers: readonly HttpServer[],
+    private readonly settings: Settings,
+    private readonly connections: ReadonlySet<Connection>,
+  ) {}
+
+  get duration(): number {
+    return Math.round((this.end || performance.now()) - this.begin)
+  }
+
+  /** From now on this limit holds, too. */
+  limit(limit: Limit): void {
+    this.limits.push(limit)
+    limit.signal?.addEventListener('abort', () => this.wake(), { once: true })
+  }
+
+  /** The drain, step by step. Rejects with `ERR_EXODOS_DRAIN` when requests had to be cut. */
+  async run(stats: () => DrainStats, status: (text: string) => void): Promise<void> {
+    const show = progress(this.settings.name, stats, () => this.left())
+    const margin = Math.min(1000, this.left() / 10)
+    show()
+    this.sayClose()
+    await this.stopIntake()
+    while (this.isOpen() && this.left() > margin / 4) {
+      this.endLongLived()
+      await this.closeWaiting(this.left() < 2 * margin)
+      if (this.left() < margin) this.tellDeadline()
+      status(describe(stats()))
+      show()
+      await this.beat()
+    }
+    const problem = this.cutTheRest()
+    this.end = performance.now()
+    for (const server of this.servers) delete (server as { closeIdleConnections?: unknown }).closeIdleConnections
+    show(true)
+    if (problem) throw problem
+  }
+
+  // The steps -------------------------------------------------------------------------------------------------------------
+
+  /** From now on each connection ends with its next answer, and nobody closes the others because they are idle. */
+  private sayClose(): void {
+    for (const server of this.servers)
+      if ('closeIdleConnections' in server)
+        Object.defineProperty(server, 'closeIdleConnections', { value: () => {}, configurable: true, writable: true })
+    for (const connection of this.connections) {
+      for (const signals of connection.signals) abort(signals, 'draining')
+      this.changeOver(connection)
+    }
+  }
+
+  private changeOver(connection: Connection): void {
+    const { socket, latest, use } = connection
+    if (use !== 'webSocket' && use !== 'upgraded' && use !== 'session') {
+      socket.destroySoon = () => connection.leave(LAST_ANSWER)
+      if (use === 'busy') this.await(connection, latest as ServerResponse)
+    }
+    sayGoodbye(connection, this.settings)
+  }
+
+  private async stopIntake(): Promise<void> {
+    const { backlog } = this.settings
+    await Promise.all(this.servers.map((server) => stopIntake(server, backlog, () => this.accepted)))
+  }
+
+  /** Event streams and sockets that begin while the server drains would go on for ever as well. */
+  private endLongLived(): void {
+    for (const connection of this.connections) sayGoodbye(connection, this.settings)
+  }
+
+  /**
+   * Closes the connections whose clients have had their time for a request: after two turns of the event loop, in which one that
+   * waits in the kernel is read, also when the loop was blocked until now.
+   */
+  private async closeWaiting(isLate: boolean): Promise<void> {
+    const now = performance.now()
+    const due = new Map<Connection, number>()
+    for (const connection of this.connections) {
+      if (!connection.isWaiting) continue
+      const until = connection.mayAskUntil(this.begin, now, this.lingerOf(connection.server), this.settings.firstRequest)
+      if (isLate || now >= until) due.set(connection, connection.socket.bytesRead)
+    }
+    if (due.size > 0) await twoTurns()
+    for (const [connection, bytesRead] of due) {
+      if (!connection.isWaiting || connection.socket.bytesRead !== bytesRead) continue
+      if (connection.session) closeSession(connection)
+      else connection.leave(NO_ANSWER)
+    }
+    // Those that came before the servers were watched.
+    if (this.connections.size === 0)
+      for (const server of this.servers)
+        if (isLate || now >= this.begin + this.lingerOf(server))
+          (Object.getPrototypeOf(server) as { closeIdleConnections?(): void }).closeIdleConnections?.call(server)
+  }
+
+  /** A second more than the server itself waits for the next request; without an end where it does. */
+  private lingerOf(server: HttpServer): number {
+    const { linger } = this.settings
+    if (linger !== 'auto') return linger
+    const keepAlive = 'keepAliveTimeout' in server ? server.keepAliveTimeout : 0
+    return keepAlive > 0 ? keepAlive + 1000 : Number.POSITIVE_INFINITY
+  }
+
+  private tellDeadline(): void {
+    if (this.isLate) return
+    this.isLate = true
+    for (const { signals } of this.connections) for (const one of signals) abort(one, 'deadline')
+  }
+
+  /** Cuts what is still open. Returns an error if answers were among it. */
+  private cutTheRest(): ExodosError | undefined {
+    const cut: string[] = []
+    for (const connection of this.connections) {
+      const { use, latest, session, streams, socket } = connection
+      if (use === 'busy') cut.push(`${latest?.req.method} ${latest?.req.url}`)
+      else if (use === 'session') cut.push(...Array.from(streams, () => 'a stream of HTTP/2'))
+      else if (!connection.upgraded && connection.hasUnsent) cut.push('an answer that was not read')
+      this.cut.connections++
+      session?.destroy()
+      socket.destroy()
+    }
+    for (const server of this.servers) if ('closeAllConnections' in server) server.closeAllConnections()
+    this.cut.requests = cut.length
+    if (cut.length === 0) return undefined
+    const shown = cut.length > 5 ? [...cut.slice(0, 5), `${cut.length - 5} more`] : cut
+    return new ExodosError('ERR_EXODOS_DRAIN', `${this.settings.name}: the time was over, and cut were: ${shown.join(', ')}`)
+  }
+
+  private isOpen(): boolean {
+    return this.connections.size > 0 || this.servers.some((server) => (server as { _connections?: number })._connections)
+  }
+
+  private left(): number {
+    return Math.min(...this.limits.map(({ left, signal }) => (signal?.aborted ? 0 : left())))
+  }
+
+  private beat(): Promise<void> {
+    return new Promise((resolve) => {
+      this.wake = resolve
+      setTimeout(resolve, BEAT)
+    })
+  }
+
+  // What happens meanwhile ----------------------------------------------------------------------------------------------------
+
+  connected(connection: Connection): void {
+    this.accepted++
+    this.changeOver(connection)
+  }
+
+  /** Whether a request is held back: handed on when all that came with it has been read, or never. */
+  requested(connection: Connection, response: ServerResponse, handOn: () => void): true {
+    const { latest, marked } = connection
+    const isLast = connection.use === 'busy' && latest === marked
+    if (connection.isLeaving || (isLast && latest?.headersSent)) {
+      // The client was told that this connection ends. What isn't answered mustn't be begun.
+      this.tooLate++
+      return true
+    }
+    // Another one behind it: it isn't the last.
+    if (isLast && latest) latest.shouldKeepAlive = true
+    this.await(connection, response)
+    process.nextTick(handOn)
+    return true
+  }
+
+  streamed(connection: Connection): void {
+    void twoTurns().then(() => sayGoodbye(connection, this.settings))
+  }
+
+  gone(): void {
+    if (!this.isOpen()) this.wake()
+  }
+
+  /** One that was about to listen when the drain began. */
+  listening(server: HttpServer): void {
+    void stopIntake(server, this.settings.backlog, () => this.accepted)
+  }
+
+  /** Has a response say `Connection: close` where its client expects to go on, and notes when it is given. */
+  private await(connection: Connection, response: ServerResponse): void {
+    if (!response.headersSent && response.shouldKeepAlive) {
+      connection.marked = response
+      response.shouldKeepAlive = false
+    }
+    response.once('close', () => {
+      if (response.writableFinished) this.answered++
+      connection.answered()
+    })
+  }
+}
+
+function twoTurns(): Promise<void> {
+  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
+}

@@ -1,0 +1,6 @@
+import type { Server as HttpServerOfNode } from 'node:http'
+import type { Http2SecureServer, Http2Server } from 'node:http2'
+import type { Server as HttpsServer } from 'node:https'
+
+/** A server of `node:http`, `node:https` or `node:http2`, also one that a framework has made. */
+export type HttpServer = HttpServerOfNode | HttpsServer | Http2Server | Http2SecureServer
