@@ -16,7 +16,7 @@ const PACKAGES = {
     input: [],
     probes: ['input'],
     drain: ['input', 'probes'],
-    faces: ['probes', 'drain', 'faces'],
+    faces: ['input', 'probes', 'drain', 'faces'],
   },
 }
 const problems = []

@@ -25,6 +25,7 @@ const tests = [
   'finalizers',
   'clients',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
+tests.push('packages/web/test')
 
 /** The failures of a run in its JSON report: named once more at the end, where whoever reads a cut log finds them. */
 const failuresIn = (report) => {

@@ -2,9 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { all, pending } from './support/conformance.js'
 
-const sources = readdirSync(new URL('.', import.meta.url))
-  .filter((name) => name.endsWith('.test.ts') && name !== 'conformance.test.ts')
-  .map((name) => readFileSync(new URL(name, import.meta.url), 'utf8'))
+const packages = new URL('../../', import.meta.url)
+const sources = readdirSync(packages)
+  .map((name) => new URL(`${name}/test/`, packages))
+  .flatMap((dir) => readdirSync(dir).map((name) => new URL(name, dir)))
+  .filter(({ pathname }) => pathname.endsWith('.test.ts') && !pathname.endsWith('/conformance.test.ts'))
+  .map((file) => readFileSync(file, 'utf8'))
   .join('\n')
 
 /** A number counts as tested when a name begins with it: `test('C1 …'`, `row: 'E1 …'`, or a list of numbers `'E20',`. */

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { run, start } from '../../exodos/test/support/program.js'
-import { type App, type AppOptions, appSource, get, post, type Scheme, startApp, web } from './support/app.js'
+import { type App, appSource, get, post, type Scheme, startApp, web } from './support/app.js'
 import { ask, h2 } from './support/h2.js'
 import { type Case, together } from './support/together.js'
 
@@ -29,17 +29,22 @@ async function idle(app: App) {
   return wire
 }
 
-/** Nobody but the deadline can end this. */
-async function isCut(options: AppOptions, begin: (app: App) => Promise<{ closed: Promise<unknown> }>): Promise<void> {
-  const app = await startApp({ grace: '2s', ...options })
+/** Nobody but the deadline can end this; the report says what it was. */
+async function isCut(scheme: Scheme, what: string, begin: (app: App) => Promise<{ closed: Promise<unknown> }>): Promise<void> {
+  const app = await startApp({ scheme, grace: '2s' })
   const { closed } = await begin(app)
   app.kill('SIGTERM')
-  const { report, row, lines } = await app.gone()
+  const { report, row, lines, stderr } = await app.gone()
   await closed
   expect(report.duration).toBeLessThan(2500)
   expect(row.end).toBeGreaterThan(500)
   expect(lines).toContain('released')
-  console.log(JSON.stringify(row))
+  expect(row).toMatchObject({
+    status: 'failed',
+    error: { code: 'ERR_EXODOS_DRAIN', message: expect.stringContaining(what) },
+    result: { state: 'drained', cut: { requests: 1 } },
+  })
+  expect(stderr).toContain(what)
 }
 
 together('what is answered', [
@@ -190,7 +195,7 @@ together('what is answered', [
       })
       const wire = await idle(app)
       await app.term()
-      await wire.send(post('/trailers', '', 'Transfer-Encoding: chunked\r\n') + '5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n')
+      await wire.send(`${post('/trailers', '', 'Transfer-Encoding: chunked\r\n')}5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n`)
       await wire.until('body')
       app.go()
       const [, answer] = await wire.answers(2)
@@ -351,9 +356,9 @@ together('what is silent', [
 ])
 
 together('what stalls is cut at the deadline', [
-  ...each(http1, 'a handler that never answers', (scheme) => isCut({ scheme }, (app) => held(app, '/never'))),
+  ...each(http1, 'a handler that never answers', (scheme) => isCut(scheme, 'GET /never', (app) => held(app, '/never'))),
   ...each(http1, 'a client that never reads', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'GET /large', async (app) => {
       const wire = await app.connect()
       await wire.send(get('/large'))
       await app.until('request /large')
@@ -362,7 +367,7 @@ together('what stalls is cut at the deadline', [
     }),
   ),
   ...each(http1, 'an upload that never ends: the client has stopped', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'POST /upload', async (app) => {
       const wire = await app.connect()
       await wire.send(post('/upload', 'some', 'Content-Length: 1000000\r\n'))
       await app.until('request /upload')
@@ -370,7 +375,7 @@ together('what stalls is cut at the deadline', [
     }),
   ),
   ...each(http1, 'an upload that never ends: the client goes on', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'POST /upload', async (app) => {
       const wire = await app.connect()
       await wire.send(post('/upload', '', 'Content-Length: 1000000000\r\n'))
       await app.until('request /upload')
@@ -379,7 +384,7 @@ together('what stalls is cut at the deadline', [
     }),
   ),
   ...each(http2, 'a stream that is never answered', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'HTTP/2', async (app) => {
       const session = await h2(app)
       const answer = ask(session, '/never')
       await app.until('request /never')
@@ -387,7 +392,7 @@ together('what stalls is cut at the deadline', [
     }),
   ),
   ...each(http2, 'a stream that is never read', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'HTTP/2', async (app) => {
       const stream = (await h2(app)).request({ ':path': '/large' })
       stream.on('error', () => {})
       await app.until('request /large')
@@ -395,7 +400,7 @@ together('what stalls is cut at the deadline', [
     }),
   ),
   ...each(http2, 'a stream whose upload never ends', (scheme) =>
-    isCut({ scheme }, async (app) => {
+    isCut(scheme, 'HTTP/2', async (app) => {
       const stream = (await h2(app)).request({ ':path': '/upload', ':method': 'POST' })
       stream.on('error', () => {}).write('some')
       await app.until('request /upload')
@@ -593,6 +598,21 @@ together('what goes on for long', [
       expect(answer?.body).toMatch(/event: bye\nretry: 100\n\n$/)
       expect(await wire.closed).toBe('FIN')
       expect((await app.gone()).row.status).toBe('ok')
+    },
+  ],
+  [
+    'a function as sse that throws: the streams end, and the others are answered',
+    async () => {
+      const app = await startApp({ drain: `sse: () => { throw new Error('no') }`, setup: events() })
+      const wires = [await held(app, '/events'), await held(app), await idle(app)]
+      app.kill('SIGTERM')
+      await app.until('draining')
+      app.go()
+      for (const wire of wires) expect(await wire.closed).toBe('FIN')
+      expect(await wires[0]?.answers()).toMatchObject([{ status: 200 }])
+      expect(await wires[1]?.answers()).toMatchObject([{ status: 200, headers: { connection: 'close' }, body: 'held' }])
+      const { row } = await app.gone()
+      expect(row.result).toMatchObject({ state: 'drained', cut: { requests: 0 } })
     },
   ],
   [

@@ -28,7 +28,7 @@ const pem = () => {
     '-subj', '/CN=localhost', '-keyout', 'key.pem', '-out', 'cert.pem'], { stdio: 'ignore' })
   return { key: readFileSync('key.pem'), cert: readFileSync('cert.pem') }
 }
-Object.assign(globalThis, { ready, notReady, runExitHooks, exit })
+Object.assign(globalThis, { say, ready, notReady, runExitHooks, exit })
 `
 /** Probes on a port of their own. */
 const alone = (options = '') => `${prelude}
@@ -119,28 +119,26 @@ test('while the process leaves it is alive and never ready again; refused at the
   program.kill('SIGTERM')
   for (const phase of phases) {
     await program.until(`in ${phase}\n`)
-    if (phase !== 'flush') {
-      await program.tell('notReady(); ready()')
-      expect(await codes(program.port), phase).toEqual([200, 503, 200])
-      expect((await ask(program.port, '/ready')).body, phase).toEqual({ status: 'leaving', checks: {} })
-    } else {
-      await expect(ask(program.port, '/live')).rejects.toMatchObject({ code: 'ECONNREFUSED' })
-    }
-    program.child.stdin?.write('go()\n')
+    await program.tell('notReady(); ready()')
+    if (phase === 'flush') break
+    expect(await codes(program.port), phase).toEqual([200, 503, 200])
+    expect((await ask(program.port, '/ready')).body, phase).toEqual({ status: 'leaving', checks: {} })
+    await program.tell('go()')
   }
+  await expect(ask(program.port, '/live')).rejects.toMatchObject({ code: 'ECONNREFUSED' })
+  program.child.stdin?.write('go()\n')
   expect(await program.ended).toMatchObject({ signal: 'SIGTERM', code: null, stderr: '' })
 })
 
 test('who asks for readiness when leaving begins is told at once', async () => {
-  const program = await begin(
-    alone(`checks: { hangs: { check: () => { say('asked'); return new Promise(() => {}) }, timeout: '1m' } }`),
-  )
-  await program.tell('ready()')
+  const hangs = `{ hangs: { check: () => { say('asked'); return new Promise(() => {}) }, timeout: '1m' } }`
+  const program = await begin(`${alone(`checks: ${hangs}`)}\nready(); stay('drain')`)
   const answer = ask(program.port, '/ready')
   await program.until('asked')
   program.kill('SIGTERM')
   expect(await answer).toMatchObject({ code: 503, body: { status: 'leaving', checks: {} } })
-  expect(await program.ended).toMatchObject({ signal: 'SIGTERM' })
+  program.child.stdin?.write('go()\n')
+  expect(await program.ended).toMatchObject({ signal: 'SIGTERM', stderr: '' })
 })
 
 test('after an explicit run of the hooks a new life begins', async () => {
@@ -148,11 +146,11 @@ test('after an explicit run of the hooks a new life begins', async () => {
 import { createServer } from 'node:http'
 const server = createServer().listen(0, '127.0.0.1', () => { say('port ' + server.address().port); listen() })
 probes({ server }); ready(); stay('drain')`)
-  const run = program.tell('await runExitHooks()')
+  await program.tell('runExitHooks().then(() => say("ran"))')
   await program.until('in drain')
   expect(await codes(program.port)).toEqual([200, 503, 200])
-  program.child.stdin?.write('go()\n')
-  await run
+  await program.tell('go()')
+  await program.until('ran\n')
   expect(await codes(program.port)).toEqual([200, 503, 200])
   await program.tell('ready()')
   expect(await codes(program.port)).toEqual([200, 200, 200])
@@ -302,9 +300,9 @@ test('closed by hand it answers no more, and its hook is gone', async () => {
     `${prelude}
 const p = probes({ port: 0 })
 const { port } = await p.listening
-await p.close()
+await p[Symbol.asyncDispose]()
 say(await fetch('http://127.0.0.1:' + port + '/live').catch(({ cause }) => cause.code))
-await using other = probes({ port: 0 })`.replace('await using other =', 'await'),
+probes({ port: 0 })`,
   ).ended
   expect(ended).toMatchObject({ code: 0, stdout: 'ECONNREFUSED\n' })
   expect(ended.report?.hooks.map(({ name }) => name)).toEqual(['readiness', 'probes'])

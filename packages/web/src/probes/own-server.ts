@@ -6,7 +6,7 @@ import type { Responder } from './answer.js'
 /** A server for probes alone. It answers as long as the event loop turns, and never keeps it turning. */
 export function serveProbes(port: number, host: string, respond: Responder) {
   const answer = (request: IncomingMessage, response: ServerResponse) => {
-    if (!respond(request, response)) response.writeHead(404, { Connection: 'close' }).end()
+    if (!respond(request, response)) response.writeHead(404, { Connection: 'close', 'Content-Length': 0 }).end()
   }
   const server = createServer({ headersTimeout: 5000, requestTimeout: 5000, connectionsCheckingInterval: 1000 }, answer)
   server.on('connection', (socket) => socket.unref())
