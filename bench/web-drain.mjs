@@ -11,6 +11,9 @@ import { drive, STACKS } from './web/driver.mjs'
 /** Bare `close()` loses so many at 500 connections, or the run couldn't have shown anything. */
 const CONTROL = 20
 
+/** A user that is late by more, in ms, isn't the user it is meant to be: those who connect in advance wait for 500 of the 1000 they have. */
+const DRIVER_LATE = 400
+
 export async function benchmark({ node, rounds = 1, connections = 500, seed = 1, stacks = STACKS }) {
   const results = []
   for (let round = 0; round < rounds; round++) {
@@ -48,7 +51,7 @@ function invalid({ stack, early, stuck, requests, connections, driverDelay, loss
   if (early.length > 0) faults.push(`${early.length} connections failed before SIGTERM (${early[0]})`)
   if (stuck > 0) faults.push(`${stuck} users were never told anything`)
   if (connections >= 500 && requests < 10_000) faults.push(`only ${requests} requests`)
-  if (driverDelay.p99 > 100) faults.push(`the driver didn't keep up: p99 of its loop ${driverDelay.p99} ms`)
+  if (driverDelay.max > DRIVER_LATE) faults.push(`the driver didn't keep up: its loop was late by ${driverDelay.max} ms`)
   const before = losses.filter((loss) => loss.lostAt < 0)
   if (before.length > 0) faults.push(`${before.length} requests lost before SIGTERM (${before[0].how})`)
   return faults.map((fault) => `${stack}: ${fault}`)

@@ -11,9 +11,9 @@ const CONNECT_LIMIT = 8000
  * done. Before SIGTERM it is an error.
  */
 export async function connect(user, listener = 'http') {
-  const { tally, ports, ca } = user.run
+  const { tally, ports, secureContext } = user.run
   for (;;) {
-    const { socket, error } = await open(listener, ports[listener], ca)
+    const { socket, error } = await open(listener, ports[listener], secureContext)
     if (!error) return new Connection(user, socket, listener)
     if (tally.leaving) {
       // Established and cut, within a TLS handshake: no request was written, but counted apart.
@@ -29,11 +29,11 @@ export async function connect(user, listener = 'http') {
   }
 }
 
-function open(listener, port, ca) {
+function open(listener, port, secureContext) {
   return new Promise((resolve) => {
     const where = { port, host: '127.0.0.1', noDelay: true }
     const secure = listener === 'https'
-    const socket = secure ? connectTls({ ...where, ca, servername: 'localhost' }) : connectTcp(where)
+    const socket = secure ? connectTls({ ...where, secureContext, servername: 'localhost' }) : connectTcp(where)
     let established = false
     const fail = (error) => {
       clearTimeout(timer)

@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
+import { createSecureContext } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { chance } from './content.mjs'
 import { longLived } from './long-lived.mjs'
@@ -38,6 +39,8 @@ export const STACKS = readdirSync(new URL('servers', import.meta.url))
   .filter((name) => name !== 'app')
 
 const ca = readFileSync(new URL('../../packages/web/test/support/localhost.pem', import.meta.url))
+// One for all: to make one takes longer than to connect.
+const secureContext = createSecureContext({ ca })
 
 /**
  * `stack`: one of `servers`. `answersBefore`: so many answers until SIGTERM. `grace`: whoever hasn't left 2 s after it is
@@ -51,7 +54,7 @@ export async function drive({
   answersBefore = connections * 20,
   think = 1000,
   grace = 10_000,
-  streamChunk = 25_600,
+  streamChunk = connections > 1000 ? 6400 : 25_600,
   ramp = connections,
   node = process.execPath,
   nodeOptions = [],
@@ -61,7 +64,7 @@ export async function drive({
   const delay = monitorEventLoopDelay({ resolution: 5 })
   const tally = new Tally()
   try {
-    const run = { tally, ports: server.ports, ca, think, streamChunk }
+    const run = { tally, ports: server.ports, secureContext, think, streamChunk }
     const users = share(mix, connections, server.ports).map((kind, id) => new User(run, id, kind, seed))
     for (const user of users) user.done = user.live(ramp)
     await until(() => tally.answers >= answersBefore, 120_000, `${answersBefore} answers from ${stack}`)
@@ -77,7 +80,6 @@ export async function drive({
     const exitMs = Math.round(performance.now() - left)
     clearTimeout(timer)
     tally.ended = true
-    tally.stopping = true
     // What was written is in the kernel's hands now, and comes at once; a SYN that was dropped is refused after 1 or 3 s.
     await Promise.race([Promise.all(users.map((user) => user.done)), wait(10_000)])
     delay.disable()

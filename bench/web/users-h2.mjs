@@ -6,20 +6,16 @@ export const usersH2 = { h2c: (user) => onSessions(user, 'h2c'), h2: (user) => o
 async function onSessions(user, listener) {
   const { tally } = user.run
   const again = []
+  let session
   for (;;) {
-    const session = await open(user, listener)
+    await user.pause(user.chance.between(0, user.run.think))
+    if (user.stopped()) return session?.close()
+    if (!session?.usable) session = await open(user, listener)
     if (!session) return
-    while (session.usable && !user.stopped()) {
-      await user.pause(user.chance.between(0, user.run.think))
-      if (!session.usable) break
-      const count = user.chance.between(1, 3)
-      const paths = Array.from({ length: count }, () => again.pop() ?? pathFor(user))
-      const results = await Promise.all(paths.map((path) => request(user, session, path)))
-      for (const [i, result] of results.entries()) if (result === 'again') again.push(paths[i])
-      tally.counts.retried += results.filter((result) => result === 'again').length
-    }
-    session.close()
-    if (user.stopped()) return
+    const paths = Array.from({ length: user.chance.between(1, 3) }, () => again.pop() ?? pathFor(user))
+    const results = await Promise.all(paths.map((path) => request(user, session, path)))
+    again.push(...paths.filter((_, i) => results[i] === 'again'))
+    tally.counts.retried += again.length
   }
 }
 
@@ -27,10 +23,10 @@ const pathFor = (user) =>
   user.chance.next() < 0.25 ? `/slow?ms=${user.chance.between(200, 1500)}&id=${user.nextId()}` : `/fast?id=${user.nextId()}`
 
 async function open(user, listener) {
-  const { tally, ports, ca } = user.run
+  const { tally, ports, secureContext } = user.run
   for (;;) {
     const session = connectH2(`${listener === 'h2' ? 'https' : 'http'}://localhost:${ports[listener]}`, {
-      ca,
+      secureContext,
       host: '127.0.0.1',
     })
     let established = false

@@ -22,40 +22,29 @@ export const get = (path, check = expectText(path.slice(path.indexOf('?')))) => 
 const fast = (user) => get(`/fast?id=${user.nextId()}`)
 const slow = (user) => get(`/slow?ms=${user.chance.between(200, 1500)}&id=${user.nextId()}`)
 
-/** Connections one after the other, each used for as long as it may be. */
+/** Thinks, connects if it must, and makes use of the connection, again and again. */
 const onConnections = (listener, use) => async (user) => {
+  let connection
   for (;;) {
-    const connection = await connect(user, listener)
+    await user.pause(user.chance.between(0, user.run.think))
+    if (user.stopped()) return connection?.end()
+    if (!connection?.usable) connection = await connect(user, listener)
     if (!connection) return
-    while (connection.usable && !user.stopped()) await use(user, connection)
-    if (user.stopped()) return connection.end()
-    if (connection.closedByAnswer) continue
-    // Cut: as people do, not at once again.
-    if ((await connection.gone) && user.run.tally.leaving) await user.pause(user.chance.between(100, 500))
+    await use(user, connection)
   }
 }
 
-const think = async (user, connection) => {
-  await user.pause(user.chance.between(0, user.run.think))
-  return connection.usable && !user.stopped()
-}
-
-const keepAlive = async (user, connection) => {
-  if (await think(user, connection)) await connection.exchange(fast(user))
-}
+const keepAlive = (user, connection) => connection.exchange(fast(user))
 
 export const users = {
   /** The majority: a request, a while of thinking, the next. */
   'keep-alive': onConnections('http', keepAlive),
   https: onConnections('https', keepAlive),
 
-  slow: onConnections('http', async (user, connection) => {
-    if (await think(user, connection)) await connection.exchange(slow(user))
-  }),
+  slow: onConnections('http', (user, connection) => connection.exchange(slow(user))),
 
   /** A large answer in chunks, some with a length, some without. */
   stream: onConnections('http', async (user, connection) => {
-    if (!(await think(user, connection))) return
     const [seed, chunks, size] = [user.nextId(), 10, user.run.streamChunk]
     const whole = checksum(...Array.from({ length: chunks }, (_, n) => chunk(seed, n, size)))
     const check = (answer) => {
@@ -69,7 +58,6 @@ export const users = {
 
   /** A body in pieces; the answer is its checksum. */
   upload: onConnections('http', async (user, connection) => {
-    if (!(await think(user, connection))) return
     const pieces = Array.from({ length: 4 }, (_, n) => chunk(user.nextId(), n, 4096))
     const answer = connection.expect({ label: 'POST /upload', check: expectText(checksum(...pieces)) })
     connection.write(head('POST', '/upload', `Content-Length: ${4 * 4096}`))
@@ -82,7 +70,6 @@ export const users = {
 
   /** Two to four requests in one write, all to be answered, in order. */
   pipeline: onConnections('http', async (user, connection) => {
-    if (!(await think(user, connection))) return
     const batch = Array.from({ length: user.chance.between(2, 4) }, () =>
       user.chance.next() < 0.1 ? get(`/slow?ms=${user.chance.between(20, 300)}&id=${user.nextId()}`) : fast(user),
     )
@@ -91,7 +78,6 @@ export const users = {
 
   /** The first half of the head, the rest a moment later. */
   'half head': onConnections('http', async (user, connection) => {
-    if (!(await think(user, connection))) return
     const request = fast(user)
     const at = user.chance.between(1, request.bytes.length - 1)
     const answer = connection.expect(request)
@@ -105,7 +91,6 @@ export const users = {
   fresh: onConnections('http', async (user, connection) => {
     await connection.exchange(fast(user))
     if (connection.usable) connection.end()
-    await user.pause(user.chance.between(0, user.run.think))
   }),
 
   /** A connection opened in advance, as browsers do. */
@@ -114,6 +99,5 @@ export const users = {
     if (!connection.usable) return
     await connection.exchange(fast(user))
     if (connection.usable) connection.end()
-    await user.pause(user.chance.between(0, user.run.think))
   }),
 }

@@ -548,9 +548,11 @@ test.each<[string, unknown, RegExp]>([
 })
 
 test('the import starts nothing', async () => {
-  const ended = await start(`const before = JSON.stringify([process.eventNames(), process.getActiveResourcesInfo()])
-await import('exodos')
+  const ended = await start(`
+// But for the standard streams: on some versions of Node the import of node:http2 opens stderr.
+const look = () => JSON.stringify([process.eventNames(), process.getActiveResourcesInfo().filter((kind) => kind !== 'PipeWrap')])
+const before = look()
 const { probes } = await import('@exodos/web')
-console.log(JSON.stringify([process.eventNames(), process.getActiveResourcesInfo()]) === before, typeof probes)`).ended
+console.log(look() === before, typeof probes)`).ended
   expect(ended).toMatchObject({ code: 0, stdout: 'true function\n', stderr: '' })
 })

@@ -32,6 +32,7 @@ export class Draining {
   private end = 0
   private accepted = 0
   private readonly limits: Limit[] = []
+  private readonly problems: unknown[] = []
   private wake = () => {}
 
   constructor(
@@ -53,23 +54,25 @@ export class Draining {
   /** The drain, step by step. Rejects with `ERR_EXODOS_DRAIN` when requests had to be cut. */
   async run(stats: () => DrainStats, status: (text: string) => void): Promise<void> {
     const show = progress(this.settings.name, stats, () => this.left())
-    const margin = Math.min(1000, this.left() / 10)
+    // Kept for the last words, and half of it for leaving before others say that we are overdue.
+    const margin = Math.min(1000, this.left() / 5)
     show()
     this.sayClose()
     await this.stopIntake()
-    while (this.isOpen() && this.left() > margin / 4) {
+    while (this.isOpen() && this.left() > margin / 2) {
       this.endLongLived()
-      await this.closeWaiting(this.left() < 2 * margin)
+      await this.closeWaiting(this.left() < 1.5 * margin)
       if (this.left() < margin) this.tellDeadline()
       status(describe(stats()))
       show()
-      await this.beat()
+      await this.beat(this.left() - margin / 2)
     }
-    const problem = this.cutTheRest()
+    this.cutTheRest()
     this.end = performance.now()
     for (const server of this.servers) delete (server as { closeIdleConnections?: unknown }).closeIdleConnections
     show(true)
-    if (problem) throw problem
+    if (this.problems.length === 1) throw this.problems[0]
+    if (this.problems.length > 1) throw new AggregateError(this.problems, `${this.settings.name}: several errors`)
   }
 
   // The steps -------------------------------------------------------------------------------------------------------------
@@ -79,10 +82,9 @@ export class Draining {
     for (const server of this.servers)
       if ('closeIdleConnections' in server)
         Object.defineProperty(server, 'closeIdleConnections', { value: () => {}, configurable: true, writable: true })
-    for (const connection of this.connections) {
-      for (const signals of connection.signals) abort(signals, 'draining')
-      this.changeOver(connection)
-    }
+    for (const connection of this.connections) this.changeOver(connection)
+    // Whoever listens may answer at once.
+    for (const { signals } of this.connections) for (const one of signals) abort(one, 'draining')
   }
 
   private changeOver(connection: Connection): void {
@@ -91,7 +93,16 @@ export class Draining {
       socket.destroySoon = () => connection.leave(LAST_ANSWER)
       if (use === 'busy') this.await(connection, latest as ServerResponse)
     }
-    sayGoodbye(connection, this.settings)
+    this.sayGoodbye(connection)
+  }
+
+  private sayGoodbye(connection: Connection): void {
+    try {
+      sayGoodbye(connection, this.settings)
+    } catch (error) {
+      // The application's own last words.
+      this.problems.push(error)
+    }
   }
 
   private async stopIntake(): Promise<void> {
@@ -101,7 +112,7 @@ export class Draining {
 
   /** Event streams and sockets that begin while the server drains would go on for ever as well. */
   private endLongLived(): void {
-    for (const connection of this.connections) sayGoodbye(connection, this.settings)
+    for (const connection of this.connections) this.sayGoodbye(connection)
   }
 
   /**
@@ -143,8 +154,8 @@ export class Draining {
     for (const { signals } of this.connections) for (const one of signals) abort(one, 'deadline')
   }
 
-  /** Cuts what is still open. Returns an error if answers were among it. */
-  private cutTheRest(): ExodosError | undefined {
+  /** Cuts what is still open. */
+  private cutTheRest(): void {
     const cut: string[] = []
     for (const connection of this.connections) {
       const { use, latest, session, streams, socket } = connection
@@ -157,9 +168,10 @@ export class Draining {
     }
     for (const server of this.servers) if ('closeAllConnections' in server) server.closeAllConnections()
     this.cut.requests = cut.length
-    if (cut.length === 0) return undefined
+    if (cut.length === 0) return
     const shown = cut.length > 5 ? [...cut.slice(0, 5), `${cut.length - 5} more`] : cut
-    return new ExodosError('ERR_EXODOS_DRAIN', `${this.settings.name}: the time was over, and cut were: ${shown.join(', ')}`)
+    const message = `${this.settings.name}: the time was over, and cut were: ${shown.join(', ')}`
+    this.problems.push(new ExodosError('ERR_EXODOS_DRAIN', message))
   }
 
   private isOpen(): boolean {
@@ -170,10 +182,10 @@ export class Draining {
     return Math.min(...this.limits.map(({ left, signal }) => (signal?.aborted ? 0 : left())))
   }
 
-  private beat(): Promise<void> {
+  private beat(most: number): Promise<void> {
     return new Promise((resolve) => {
       this.wake = resolve
-      setTimeout(resolve, BEAT)
+      setTimeout(resolve, Math.min(BEAT, most))
     })
   }
 
@@ -201,7 +213,7 @@ export class Draining {
   }
 
   streamed(connection: Connection): void {
-    void twoTurns().then(() => sayGoodbye(connection, this.settings))
+    void twoTurns().then(() => this.sayGoodbye(connection))
   }
 
   gone(): void {

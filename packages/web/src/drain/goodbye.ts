@@ -57,8 +57,11 @@ function endStream(stream: ServerResponse | ServerHttp2Stream, isEventStream: bo
   told.add(stream)
   // The application may go on writing events.
   stream.on('error', () => {})
-  if (typeof sse === 'function') sse(stream as ServerResponse)
-  if (!stream.writableEnded) stream.end()
+  try {
+    if (typeof sse === 'function') sse(stream as ServerResponse)
+  } finally {
+    if (!stream.writableEnded) stream.end()
+  }
 }
 
 function isEventStream(type: unknown): boolean {

@@ -19,16 +19,15 @@ const MOST_TURNS = 50
  */
 export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, accepted: () => number): Promise<void> {
   const handle = (server as unknown as { _handle?: Handle | null })._handle
-  if (backlog === 'shrink' && handle && isAlone(handle)) {
-    handle.listen?.(0)
-    let before: number
-    let turns = 0
-    do {
-      before = accepted()
-      await setImmediate()
-      await setImmediate()
-    } while (accepted() !== before && ++turns < MOST_TURNS)
-  }
+  const shrinks = backlog === 'shrink' && handle && isAlone(handle)
+  if (shrinks) handle.listen?.(0)
+  let before: number
+  let turns = 0
+  do {
+    before = accepted()
+    await setImmediate()
+    await setImmediate()
+  } while (shrinks && accepted() !== before && ++turns < MOST_TURNS)
   // Not the server's own `close`: that of http destroys idle connections, that of http2 closes sessions.
   if (server.listening) Server.prototype.close.call(server)
 }

@@ -1,4 +1,4 @@
-import { exiting, type HookContext, onExit } from 'exodos'
+import { exiting, type HookContext, onExit, type Registration } from 'exodos'
 import { invalid } from '../input/input.js'
 import { tellPm2 } from './pm2.js'
 import { hasSystemd, MARGIN, tellSystemd } from './systemd.js'
@@ -14,7 +14,7 @@ const NOT_READY: Readiness = { status: 'not ready' }
 let now = NOT_READY
 let started = false
 let hears = false
-let announces = false
+let hook: Registration | undefined
 const waiting = new Set<() => void>()
 
 /**
@@ -76,13 +76,13 @@ export function announceAtExit(): void {
   // Before any hook of announce. An explicit run of the hooks doesn't abort it: there the hook alone is called.
   if (!hears) exiting.addEventListener('abort', leave, { once: true })
   hears = true
-  if (!announces) onExit(announce, { name: 'readiness', phase: 'announce', sync: leave })
-  announces = true
+  // Anew each time: after a run, and after a test with exits of its own, the last one is gone.
+  hook?.cancel()
+  hook = onExit(announce, { name: 'readiness', phase: 'announce', sync: leave })
 }
 
 /** Returns nothing where there is nobody to be told: a program of synchronous hooks stays synchronous. */
 function announce(ctx: HookContext): Promise<void> | undefined {
-  announces = false
   leave()
   if (!exiting.aborted || !hasSystemd()) return undefined
   const limit = ctx.remaining()
