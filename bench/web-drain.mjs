@@ -11,6 +11,8 @@ import { drive, STACKS } from './web/driver.mjs'
 /** Bare `close()` loses so many at 500 connections, or the run couldn't have shown anything. */
 const CONTROL = 20
 
+const ATTEMPTS = 4
+
 /** A user that is late by more, in ms, isn't the user it is meant to be: those who connect in advance wait for 500 of the 1000 they have. */
 const DRIVER_LATE = 400
 
@@ -19,7 +21,7 @@ export async function benchmark({ node, rounds = 1, connections = 500, seed = 1,
   for (let round = 0; round < rounds; round++) {
     for (const stack of stacks) {
       process.stderr.write(`  ${stack}, ${connections} connections, seed ${seed + round}\n`)
-      results.push(await drive({ stack, connections, seed: seed + round, ...(node && { node }) }))
+      results.push(await soundRun({ stack, connections, seed: seed + round, ...(node && { node }) }))
     }
   }
   const of = (stack) => results.filter((result) => result.stack === stack)
@@ -36,10 +38,20 @@ export async function benchmark({ node, rounds = 1, connections = 500, seed = 1,
       peer: `${stack}: ${hurt(stack).join(', ')}`,
       ratio: '',
       aim: '0',
-      met: ours.every(lostNothing) ? 'yes' : 'NO',
+      met: faults.length > 0 ? 'void' : ours.every(lostNothing) ? 'yes' : 'NO',
     }))
   const notes = [table(stacks.map((stack) => tell(of(stack)))), ...faults.map((fault) => `void: ${fault}`)]
   return Object.assign(rows, { notes, results, faults })
+}
+
+/** Whoever shares the machine may hold up the driver: then again, a few times. */
+async function soundRun(load) {
+  for (let attempt = 1; ; attempt++) {
+    const result = await drive(load)
+    const faults = invalid(result)
+    if (faults.length === 0 || attempt === ATTEMPTS) return { ...result, discarded: attempt - 1 }
+    process.stderr.write(`  again: ${faults.join(', ')}\n`)
+  }
 }
 
 const lostNothing = (result) =>
@@ -74,6 +86,7 @@ function tell(results) {
     'refused after': sum((result) => result.refused + result.unestablished + result.handshakesCut),
     'exit after': results.map((result) => `${(result.exitMs / 1000).toFixed(1)} s`).join(', '),
     exit: each((result) => result.exit),
+    'runs discarded': sum((result) => result.discarded),
     'driver p99, max': results.map(({ driverDelay: { p99, max } }) => `${p99}, ${max} ms`).join('; '),
   }
 }

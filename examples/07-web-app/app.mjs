@@ -17,7 +17,8 @@ const [dir, port = 0, registry] = process.argv.slice(2)
 
 // All of it together: less than the 10 seconds that containers are usually given before they are killed.
 configure({ grace: '8s' })
-probes({ port: 0 })
+// Alive, started, ready? On a port of their own, so that they are answered to the end.
+probes({ port: Number(process.env.PROBES_PORT ?? 0) })
 
 // The log is closed last: `flush` comes after everything that may have something to say.
 const log = closeOnExit(createWriteStream(join(dir, 'app.log'), { flags: 'a' }), { name: 'log', phase: 'flush' })
@@ -31,8 +32,9 @@ const state = await restoreState(store, dir)
 say(`${state.sessions.size} sessions restored`)
 onExit(state.save, { name: 'sessions', phase: 'save', sync: state.saveSync })
 
-// The connections are drained first. The framework's own end, with its onClose hooks, has nothing left to cut then.
-// An idle connection is kept for a second, and so for two on the way out: see `linger`.
+// The connections are drained first; the framework's own end, with its onClose hooks, has nothing left to cut then. On the
+// way out an idle connection is kept for a second more than here, so that its client's next request is answered. Behind a
+// balancer it has to be more than the balancer itself keeps one.
 const app = fastify({ keepAliveTimeout: 1000 })
 onExit(() => app.close(), { name: 'fastify' })
 drainHttp(app.server, { sse: sayGoodbye })
@@ -51,8 +53,8 @@ if (registry) {
   onExit(({ signal }) => announce('DELETE', signal), { name: 'registry', phase: 'announce', timeout: '1s' })
 }
 
-// systemd and PM2, where there is one, wait for this; so does the readiness probe.
-await ready()
+// The readiness probe says yes from now on, and systemd and PM2 are told, where there is one.
+ready()
 console.log(url)
 
 /** The last event of a stream. Clients come back by themselves, and not all of them in the same moment. */

@@ -7,11 +7,11 @@ import { exiting, track } from 'exodos'
 
 const AT_A_TIME = 20
 const PAGE = 50
-/** A job with no more pages to go than this is finished on the way out; the others are handed over. */
+/** A job that begins with no more pages to go than this is finished on the way out; the others are handed over. */
 const SHORT = 4
 
 /** Emits 'page' with a job, whenever one more of its pages is rendered. */
-export const progress = new EventEmitter()
+export const progress = new EventEmitter().setMaxListeners(0)
 
 /** Takes jobs out of the store and runs them, until the process leaves. */
 export async function runJobs(store) {

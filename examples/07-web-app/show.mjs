@@ -13,10 +13,11 @@ import { parseArgs } from 'node:util'
 import { onExit } from 'exodos'
 import { renderPage } from './jobs.mjs'
 import { findRedis, freePort, startRegistry } from './surroundings.mjs'
-import { openEvents, openWebSocket, User } from './users.mjs'
+import { ask, openEvents, openWebSocket, User } from './users.mjs'
 
 const USERS = 10
 const OF_EACH = 3
+const LIMIT = 2000
 const PREFIX = `web-app-${process.pid}:`
 const { values } = parseArgs({
   options: {
@@ -31,64 +32,79 @@ onExit(() => rmSync(dir, { recursive: true, force: true }), { name: 'files' })
 const redis = values.store === 'level' ? undefined : await findRedis(dir, PREFIX)
 if (!redis && values.store === 'redis') throw new Error('expected REDIS_URL, or redis-server to be installed')
 const port = await freePort()
-
 const registry = await startRegistry()
+const problems = []
+const retries = new Set()
+const users = Array.from({ length: USERS }, () => new User(port))
 
 console.log(`${USERS} users, the store is ${redis ? 'Redis' : 'LevelDB'}, Node ${process.versions.node}\n`)
-const TITLES = ['start', 'answered', 'lost', 'sessions', 'handed over', 'WebSockets', 'streams', 'registry', 'end    ', 'ms']
-const row = (cells) =>
-  cells
-    .map((cell, i) => String(cell).padEnd(TITLES[i].length + 2))
-    .join('')
-    .trimEnd()
-console.log(row(TITLES))
-
-const problems = []
-const users = Array.from({ length: USERS }, () => new User(port))
-for (let i = 1; i <= Number(values.rounds); i++) console.log(row([i, ...(await startAndEnd(i))]))
+for (let i = 1; i <= Number(values.rounds); i++) {
+  const row = await startAndEnd(i)
+  const widths = Object.keys(row).map((title) => Math.max(title.length, 7) + 2)
+  const line = (cells) =>
+    cells
+      .map((cell, i) => String(cell).padEnd(widths[i]))
+      .join('')
+      .trimEnd()
+  if (i === 1) console.log(line(Object.keys(row)))
+  console.log(line(Object.values(row)))
+}
 await finishJobs()
+check(retries.size > 1, 'all streams are told to come back in the same moment')
 
 console.log(`
-sessions: users whose visits were counted on; handed over: jobs that the next process continued
-WebSockets: closed with 1001; streams: ended by an event with a \`retry\` of their own; ms: from ${values.signal} to the end`)
+sessions: users whose visits were counted on; limit: of jobs a second, as an operator had set it before
+handed over: jobs that the next process continues
+WebSockets: closed with 1001; streams: ended by an event that says when to come back; ms: from ${values.signal} to the end`)
 for (const problem of problems) console.error(problem)
 if (problems.length > 0) process.exitCode = 1
 registry.close()
 await redis?.close()
 
 /** One life of the application: all users, WebSockets and streams are served by it when it is told to leave. */
-async function startAndEnd(round) {
+async function startAndEnd(start) {
   const before = sum()
   const { app, url, ended } = await startApp()
   const sockets = await Promise.all(Array.from({ length: OF_EACH }, () => openWebSocket(port)))
   const streams = await Promise.all(Array.from({ length: OF_EACH }, () => openEvents(port)))
   await Promise.all(users.map((user) => user.seenBy(app.pid)))
+  const { jobsPerSecond } = JSON.parse((await ask(port, 'GET', '/parameters')).body)
+  await ask(port, 'PATCH', '/parameters', { jobsPerSecond: LIMIT + start })
   await wait(Math.random() * 100)
   const { end, ms } = await leave(app, ended)
 
   const after = sum()
+  const restored = after.restored - before.restored
   const codes = await Promise.all(sockets.map(({ closed }) => closed))
-  const retries = await Promise.all(streams.map(({ ended }) => ended))
-  const [answered, lost, restored] = ['answered', 'lost', 'restored'].map((name) => after[name] - before[name])
-  const expected = round === 1 ? 0 : USERS
-  const goodCodes = codes.filter((code) => code === 1001).length
-  const goodRetries = new Set(retries.filter((retry) => retry > 0)).size
-  const told = registry.urls.has(url) ? 'no' : 'told'
-  check(restored === expected, `start ${round}: ${restored} of ${expected} sessions restored`)
-  check(goodCodes === OF_EACH, `start ${round}: WebSockets closed with ${codes}`)
-  check(goodRetries === OF_EACH, `start ${round}: event streams ended with ${retries}`)
-  check(told === 'told', `start ${round}: the registry still has ${url}`)
-  const of = (count, all) => `${count} of ${all}`
-  const columns = [answered, lost, of(restored, expected), handedOver(app), of(goodCodes, OF_EACH), of(goodRetries, OF_EACH)]
-  return [...columns, told, end, ms]
+  const toldRetries = (await Promise.all(streams.map(({ ended }) => ended))).filter((retry) => retry > 0)
+  for (const retry of toldRetries) retries.add(retry)
+  const told = codes.filter((code) => code === 1001).length
+  check(start === 1 || restored === USERS, `start ${start}: ${restored} of ${USERS} sessions restored`)
+  check(start === 1 || jobsPerSecond === LIMIT + start - 1, `start ${start}: the limit is ${jobsPerSecond} jobs a second`)
+  check(told === OF_EACH, `start ${start}: WebSockets closed with ${codes}`)
+  check(toldRetries.length === OF_EACH, `start ${start}: ${toldRetries.length} of ${OF_EACH} streams were told to come back`)
+  check(!registry.urls.has(url), `start ${start}: the registry still has ${url}`)
+  return {
+    start,
+    answered: after.answered - before.answered,
+    lost: after.lost - before.lost,
+    sessions: start === 1 ? 'none yet' : `${restored} of ${USERS}`,
+    limit: jobsPerSecond,
+    'handed over': handedOver(app),
+    WebSockets: `${told} of ${OF_EACH}`,
+    streams: `${toldRetries.length} of ${OF_EACH}`,
+    registry: registry.urls.has(url) ? 'not told' : 'told',
+    end,
+    ms,
+  }
 }
 
 /** The application once more, until no job is left: what became of those that were accepted? */
 async function finishJobs() {
-  const { app, url, ended } = await startApp()
+  const { app, ended } = await startApp()
   await Promise.all(users.map((user) => user.stop()))
   problems.push(...users.flatMap(({ lost }) => lost))
-  const look = async () => (await fetch(`${url}/jobs`)).json()
+  const look = async () => JSON.parse((await ask(port, 'GET', '/jobs')).body)
   let overview = await look()
   for (; overview.waiting + overview.claimed > 0; overview = await look()) await wait(50)
   await leave(app, ended)

@@ -72,7 +72,7 @@ export class User extends EventEmitter {
 
   async #order() {
     const job = { id: randomUUID(), pages: 1 + Math.floor(Math.random() * PAGES) }
-    await this.#ask('POST', '/jobs', JSON.stringify(job))
+    await this.#ask('POST', '/jobs', job)
     this.jobs.set(job.id, job.pages)
   }
 
@@ -82,21 +82,29 @@ export class User extends EventEmitter {
   }
 
   async #ask(method, path, body) {
-    const headers = { ...(this.#cookie && { cookie: this.#cookie }), ...(body && { 'content-type': 'application/json' }) }
     for (;;) {
-      const asked = request({ host: '127.0.0.1', port: this.#port, agent: this.#agent, method, path, headers }).end(body)
       try {
-        const [response] = await once(asked, 'response')
-        const answer = { headers: response.headers, body: await text(response) }
-        if (response.statusCode >= 300) throw new Error(`${response.statusCode} ${answer.body}`)
-        return answer
+        return await ask(this.#port, method, path, body, { agent: this.#agent, cookie: this.#cookie })
       } catch (error) {
-        if (error.code !== 'ECONNREFUSED') {
-          throw new Error(`${error.message} (${asked.reusedSocket ? 'kept' : 'new'} connection)`, { cause: error })
-        }
+        if (error.code !== 'ECONNREFUSED') throw error
         await wait(10)
       }
     }
+  }
+}
+
+/** Asks once; without an agent on a connection of its own. */
+export async function ask(port, method, path, body, { agent = false, cookie = '' } = {}) {
+  const headers = { cookie, ...(body && { 'content-type': 'application/json' }) }
+  const asked = request({ host: '127.0.0.1', port, agent, method, path, headers }).end(body && JSON.stringify(body))
+  try {
+    const [response] = await once(asked, 'response')
+    const answer = { headers: response.headers, body: await text(response) }
+    if (response.statusCode >= 300) throw new Error(`${response.statusCode} ${answer.body}`)
+    return answer
+  } catch (error) {
+    error.message += asked.reusedSocket ? ' (kept connection)' : ' (new connection)'
+    throw error
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,6 +29,7 @@ afterAll(() => {
  */
 const conf = (dir: string, port: number) => `
 daemon off;
+${process.getuid?.() === 0 ? 'user root;' : ''}
 worker_processes 1;
 pid ${dir}/nginx.pid;
 error_log ${dir}/error.log;
@@ -58,12 +59,9 @@ interface Balancer {
   stop(): Promise<void>
 }
 
-async function startNginx(name: string, upstream: string): Promise<Balancer> {
-  const dir = join(home, name)
-  await execute('mkdir', [dir])
+async function startNginx(dir: string): Promise<Balancer> {
   const port = await freePort()
   writeFileSync(join(dir, 'nginx.conf'), conf(dir, port))
-  writeFileSync(join(dir, 'upstream.conf'), upstream.replaceAll('$dir', dir))
   const child = spawn(nginx as string, ['-e', join(dir, 'error.log'), '-c', join(dir, 'nginx.conf')], { stdio: 'ignore' })
   const gone = new Promise((resolve) => child.once('exit', resolve))
   process.once('exit', () => child.kill('SIGKILL'))
@@ -96,47 +94,48 @@ const app = (drain: string, where: string) => `
 
 const drains = { drainHttp: 'drainHttp(server, { readinessDelay: DELAY })', 'bare close()': 'bare(server)' }
 
+const upstream = (where: string) => `upstream app { server ${where} max_fails=0; keepalive 32; }`
+
 /** A restart: the next one listens before the last one is told to leave. */
 interface Swap {
-  upstream: string
+  name: string
   readinessDelay: number
   where: (dir: string, n: number) => string
+  /** The text that leads nginx to a process. */
+  upstream: (dir: string, program: Program) => string
   /** Leads nginx from one to the other. */
   point: (balancer: Balancer, n: number, next: Program, last: Program) => Promise<void>
 }
 
-const swaps: Record<string, Swap> = {
+const swaps = {
   // The name of a Unix socket can be given to another one, at once: nginx hasn't to be told, so it keeps its connections.
-  'its connections to the last process are in use until that closes them': {
-    upstream: 'upstream app { server unix:$dir/app.sock max_fails=0; keepalive 32; }',
+  socket: {
+    name: 'its connections to the last process are in use until that closes them',
+    upstream: (dir: string) => upstream(`unix:${dir}/app.sock`),
     readinessDelay: 0,
-    where: (dir, n) => JSON.stringify(join(dir, `${n}.sock`)),
-    point: async ({ dir }, n, _, last) => {
+    where: (dir: string, n: number) => JSON.stringify(join(dir, `${n}.sock`)),
+    point: async ({ dir }: Balancer, n: number, _: Program, last: Program) => {
       renameSync(join(dir, `${n}.sock`), join(dir, 'app.sock'))
       last.kill('SIGTERM')
     },
   },
   // A balancer hears of it when the process has been told already, as in Kubernetes: the readiness window is for that.
-  'it hears of the next process after the last one was told to leave': {
-    upstream: 'upstream app { server 127.0.0.1:1 max_fails=0; keepalive 32; }',
+  reload: {
+    name: 'it hears of the next process after the last one was told to leave',
+    upstream: (_: string, program: Program) => upstream(`127.0.0.1:${/port (\d+)/.exec(program.printed())?.[1]}`),
     readinessDelay: 700,
     where: () => `0, '127.0.0.1'`,
-    point: async (balancer, _n, next, last) => {
+    point: async ({ dir, reload }: Balancer, _: number, next: Program, last: Program) => {
       last.kill('SIGTERM')
-      await pointTo(balancer, next)
+      writeFileSync(join(dir, 'upstream.conf'), swaps.reload.upstream(dir, next))
+      await reload()
     },
   },
-}
+} satisfies Record<string, Swap>
 
-async function pointTo({ dir, reload }: Balancer, program: Program): Promise<void> {
-  const port = /port (\d+)/.exec(program.printed())?.[1]
-  writeFileSync(join(dir, 'upstream.conf'), `upstream app { server 127.0.0.1:${port} max_fails=0; keepalive 32; }`)
-  await reload()
-}
-
-async function restarts(name: string, swap: Swap, drain: string): Promise<{ seen: Seen; signals: unknown[] }> {
-  const balancer = await startNginx(name, swap.upstream)
-  const { dir, port } = balancer
+async function restarts(name: string, swap: Swap, drain: string): Promise<{ seen: Seen; signals: unknown[]; errors: string[] }> {
+  const dir = join(home, name)
+  mkdirSync(dir)
   const begin = async (n: number) => {
     const source = app(drain.replace('DELAY', String(swap.readinessDelay)), swap.where(dir, n))
     const program = start(source, { timeout: 60_000, env: { EXODOS_GRACE: '3s' } })
@@ -145,7 +144,9 @@ async function restarts(name: string, swap: Swap, drain: string): Promise<{ seen
   }
   const programs = [await begin(0)]
   if (existsSync(join(dir, '0.sock'))) renameSync(join(dir, '0.sock'), join(dir, 'app.sock'))
-  else await pointTo(balancer, programs[0] as Program)
+  writeFileSync(join(dir, 'upstream.conf'), swap.upstream(dir, programs[0] as Program))
+  const balancer = await startNginx(dir)
+  const { port } = balancer
   const over = new AbortController()
   const load = users(20, post('/', 'x'.repeat(1000)), port, over.signal)
   for (let n = 1; n <= RESTARTS; n++) {
@@ -159,24 +160,26 @@ async function restarts(name: string, swap: Swap, drain: string): Promise<{ seen
   programs.at(-1)?.kill('SIGTERM')
   await programs.at(-1)?.ended
   await balancer.stop()
-  return { seen, signals }
+  const errors = readFileSync(join(dir, 'error.log'), 'utf8').match(/^.*\[error\].*$/gm) ?? []
+  return { seen, signals, errors }
 }
 
 const badGateways = (seen: Seen) => (seen[502] ?? 0) + (seen[504] ?? 0)
 
 describe.skipIf(reason)(`behind nginx${reason ? ` (${reason})` : ''}, ${RESTARTS} restarts under load with POST`, () => {
-  const cases = Object.entries(swaps)
-  test.each(cases)(
-    '0 bad gateways: %s',
-    async (_, swap) => {
-      const at = cases.findIndex(([, one]) => one === swap)
+  test.each(Object.entries(swaps).map(([key, swap]) => ({ key, swap, name: swap.name })))(
+    '0 bad gateways: $name',
+    async ({ key, swap }) => {
       const [ours, control] = await Promise.all([
-        restarts(`ours-${at}`, swap, drains.drainHttp),
-        restarts(`control-${at}`, swap, drains['bare close()']),
+        restarts(`${key}-ours`, swap, drains.drainHttp),
+        restarts(`${key}-control`, swap, drains['bare close()']),
       ])
-      console.log(JSON.stringify({ ours: ours.seen, control: control.seen }))
+      if (process.env.EXODOS_SHOW) console.log(JSON.stringify({ ours: ours.seen, control: control.seen }))
       expect(badGateways(ours.seen)).toBe(0)
-      expect(ours.seen[200]).toBeGreaterThan(5000)
+      // What is lost beside these, nginx itself loses: when it is reloaded, it closes the idle connections of its clients.
+      expect(ours.errors).toEqual([])
+      if (key === 'socket') expect(ours.seen.lost).toBe(0)
+      expect(ours.seen[200]).toBeGreaterThan(2000)
       expect(ours.signals).toEqual(Array(RESTARTS).fill('SIGTERM'))
       // Else this shows nothing.
       expect(badGateways(control.seen)).toBeGreaterThan(0)

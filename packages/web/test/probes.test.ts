@@ -8,8 +8,7 @@ import { type ProbesOptions, probes } from '../src/probes/probes.js'
 
 /** Programs print their port, and run the lines that they are sent. */
 const prelude = `
-import { probes, ready, notReady } from '@exodos/web'
-import * as web from '@exodos/web'
+import { drainHttp, notReady, probes, ready } from '@exodos/web'
 import { exit, onExit, runExitHooks } from 'exodos'
 import { once } from 'node:events'
 import { execFileSync } from 'node:child_process'
@@ -366,7 +365,7 @@ const server = new Koa().use((ctx) => { ctx.body = 'app' }).listen(0, '127.0.0.1
 const server = serve({ fetch: new Hono().get('/', (c) => c.text('app')).fetch, port: 0, hostname: '127.0.0.1' }); up(server)`,
   ],
 ]
-const drain = `if (web.drainHttp) web.drainHttp(server, { firstRequest: 0, linger: 0 })`
+const drain = 'drainHttp(server, { firstRequest: 0, linger: 0 })'
 const orders: [name: string, first: string, then: string][] = [
   ['alone', '', ''],
   ['after drainHttp', drain, ''],
@@ -450,7 +449,7 @@ async function appAnswers(kind: string, port: number): Promise<boolean> {
   return /^connection: keep-alive/im.test(text) || kind === 'tls'
 }
 
-test('while a server drains, its probes are answered on new streams and kept connections', async () => {
+test('while a server drains, its probes are answered on connections kept open, and close them', async () => {
   const program = await begin(`${prelude}
 import { createServer } from 'node:http'
 const server = createServer((request, response) => response.end('app'))
@@ -474,6 +473,26 @@ probes({ server }); ready(); stay('drain')`)
   expect(text).toMatch(/^HTTP\/1.1 503 /)
   expect(text).toMatch(/^connection: close/im)
   program.child.stdin?.write('go()\n')
+  expect(await program.ended).toMatchObject({ signal: 'SIGTERM', stderr: '' })
+})
+
+test('while drainHttp answers its last request, a port of its own is alive and not ready', async () => {
+  const program = await begin(`${prelude}
+import { createServer } from 'node:http'
+const server = createServer((_, response) => { say('asked'); globalThis.go = () => response.end('app') }).listen(0, '127.0.0.1')
+await once(server, 'listening')
+const own = await probes({ port: 0 }).listening
+say('app ' + server.address().port + ' port ' + own.port)
+drainHttp(server, { firstRequest: 0, linger: 0 }); ready(); listen()
+onExit(() => say('in drain'), { phase: 'drain' })`)
+  const app = Number(/app (\d+)/.exec(program.printed())?.[1])
+  const last = ask(app, '/')
+  await program.until('asked')
+  program.kill('SIGTERM')
+  await program.until('in drain')
+  expect(await codes(program.port)).toEqual([200, 503, 200])
+  program.child.stdin?.write('go()\n')
+  expect(await last).toMatchObject({ code: 200, body: 'app' })
   expect(await program.ended).toMatchObject({ signal: 'SIGTERM', stderr: '' })
 })
 

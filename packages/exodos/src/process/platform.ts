@@ -16,6 +16,9 @@ import { watchRuns } from './watch.js'
 /** To install and uninstall everything takes 0.1 ms: too much for each request of a server that has no other hooks. */
 const LINGER = 1000
 
+/** Words of `EXODOS_DEBUG` that ask for something else than the summary; the last two are those of @exodos/web. */
+const OWN_TOPICS = ['order', 'drain', 'drain-json']
+
 /** The thread that we are in: every way out of it, and how to complete each. `out` is asked for when something happens. */
 export function makePlatform(out: WayOut): Platform {
   const worker = isWorker()
@@ -83,7 +86,7 @@ export function makePlatform(out: WayOut): Platform {
     },
     watch: worker ? () => {} : watching.watch,
     deliver(makeReport, clean, { report: wanted }) {
-      const debug = debugTopics().some((topic) => topic !== 'order')
+      const debug = debugTopics().some((topic) => !OWN_TOPICS.includes(topic))
       const isToldSupervisor = wantsReport && !worker
       if (clean && !debug && !wanted && !isToldSupervisor) return
       try {

@@ -7,39 +7,52 @@ import type { HttpServer } from '../input/server.js'
 import type { RequestSignals } from './signals.js'
 
 /** How a connection is used just now. */
-export type Use = 'fresh' | 'busy' | 'idle' | 'session' | 'webSocket' | 'upgraded'
+export type Use = 'fresh' | 'busy' | 'idle' | 'session' | 'upgrading' | 'webSocket' | 'upgraded'
 
-/** One connection to a server, as far as a drain has to know it. While the server serves, a request costs two assignments. */
+/** A stream of HTTP/2 that somebody tunnels through: CONNECT, or a WebSocket (RFC 8441). */
+export type Tunnel = 'webSocket' | 'upgraded'
+
+/** One connection to a server, as far as a drain has to know it. */
 export class Connection {
   /** So far. */
   requests = 0
-  /** Of the last request of HTTP/1. Responses leave in order: when this one is done, all are. */
-  latest: ServerResponse | undefined
   session: ServerHttp2Session | undefined
   /** Of the session. */
-  readonly streams = new Set<ServerHttp2Stream>()
-  /** Taken over by somebody else, with a protocol of its own. */
-  upgraded: 'webSocket' | 'upgraded' | undefined
-  signals: RequestSignals[] = []
+  readonly streams = new Map<ServerHttp2Stream, Tunnel | undefined>()
+  readonly signals = new Set<RequestSignals>()
   /** The response that says `Connection: close` because of the drain. */
   marked: ServerResponse | undefined
   /** Its write side has been ended by the drain: what still comes is thrown away. */
   isLeaving = false
+  /** Of the last request of HTTP/1. Weak: Node lets go of a response that is over, and of all that hangs on it. */
+  private response: WeakRef<ServerResponse> | undefined
+  /** Somebody else has it, with a protocol of its own, once more than so many bytes are written. */
+  private upgraded: Tunnel | undefined
+  private writtenBefore = 0
+  private held: (() => void)[] = []
   /** When it was accepted, or its last answer was given. */
   private since = performance.now()
   /** Bytes read so far, and when they were last seen to grow without making a request. */
   private heard = -1
-  private heardAt = 0
+  private heardAt = Number.NEGATIVE_INFINITY
 
   constructor(
     public socket: Socket,
     readonly server: HttpServer,
+    /** It is closed, or another server's. */
+    readonly forget: () => void,
   ) {}
 
+  /** Responses leave in order: when the latest one is done, all are. */
+  get latest(): ServerResponse | undefined {
+    return this.response?.deref()
+  }
+
   get use(): Use {
-    if (this.upgraded) return this.upgraded
+    if (this.upgraded) return this.socket.bytesWritten > this.writtenBefore ? this.upgraded : 'upgrading'
     if (this.session) return 'session'
-    if (this.latest && !this.latest.closed && !this.latest.destroyed) return 'busy'
+    const { latest } = this
+    if (latest && !latest.closed && !latest.destroyed) return 'busy'
     return this.requests === 0 ? 'fresh' : 'idle'
   }
 
@@ -61,6 +74,35 @@ export class Connection {
   /** Not all that was written has been taken by the client. */
   get hasUnsent(): boolean {
     return !this.socket.destroyed && (this.socket.writableLength > 0 || (this.isLeaving && !this.socket.writableFinished))
+  }
+
+  begin(response: ServerResponse): void {
+    this.requests++
+    this.response = new WeakRef(response)
+  }
+
+  beginStream(stream: ServerHttp2Stream, headers: Record<string, unknown>): void {
+    this.requests++
+    const isTunnel = headers[':method'] === 'CONNECT'
+    this.streams.set(stream, isTunnel ? (headers[':protocol'] === 'websocket' ? 'webSocket' : 'upgraded') : undefined)
+    stream.once('close', () => this.streams.delete(stream))
+  }
+
+  /** By 'upgrade' or 'connect'. Until something is written it is a request under way. */
+  takenOver(by: Tunnel): void {
+    this.requests++
+    this.upgraded = by
+    this.writtenBefore = this.socket.bytesWritten
+  }
+
+  /** Keeps a request back until all that came in its packet has been read. */
+  hold(handOn: () => void): void {
+    if (this.held.length === 0) process.nextTick(() => this.handOn())
+    this.held.push(handOn)
+  }
+
+  handOn(): void {
+    for (let next = this.held.shift(); next; next = this.held.shift()) next()
   }
 
   answered(): void {

@@ -8,6 +8,7 @@ import { closeSession, LAST_ANSWER, NO_ANSWER, sayGoodbye } from './goodbye.js'
 import { stopIntake } from './intake.js'
 import type { Settings } from './options.js'
 import { describe, progress } from './progress.js'
+import { isOpen, leaveClosingToUs, sayCloseIn } from './shadows.js'
 import { abort } from './signals.js'
 import type { DrainStats } from './stats.js'
 
@@ -30,7 +31,7 @@ export class Draining {
   isLate = false
   private readonly begin = performance.now()
   private end = 0
-  private accepted = 0
+  private isListening = true
   private readonly limits: Limit[] = []
   private readonly problems: unknown[] = []
   private wake = () => {}
@@ -38,7 +39,8 @@ export class Draining {
   constructor(
     private readonly servers: readonly HttpServer[],
     private readonly settings: Settings,
-    private readonly connections: ReadonlySet<Connection>,
+    /** Those of all servers that are open now. */
+    private readonly connections: () => Iterable<Connection>,
   ) {}
 
   get duration(): number {
@@ -58,8 +60,8 @@ export class Draining {
     const margin = Math.min(1000, this.left() / 5)
     show()
     this.sayClose()
-    await this.stopIntake()
-    while (this.isOpen() && this.left() > margin / 2) {
+    const intake = this.stopIntake()
+    while ((this.isOpen() || this.isListening) && this.left() > margin / 2) {
       this.endLongLived()
       await this.closeWaiting(this.left() < 1.5 * margin)
       if (this.left() < margin) this.tellDeadline()
@@ -67,9 +69,9 @@ export class Draining {
       show()
       await this.beat(this.left() - margin / 2)
     }
+    await intake
     this.cutTheRest()
     this.end = performance.now()
-    for (const server of this.servers) delete (server as { closeIdleConnections?: unknown }).closeIdleConnections
     show(true)
     if (this.problems.length === 1) throw this.problems[0]
     if (this.problems.length > 1) throw new AggregateError(this.problems, `${this.settings.name}: several errors`)
@@ -79,17 +81,15 @@ export class Draining {
 
   /** From now on each connection ends with its next answer, and nobody closes the others because they are idle. */
   private sayClose(): void {
-    for (const server of this.servers)
-      if ('closeIdleConnections' in server)
-        Object.defineProperty(server, 'closeIdleConnections', { value: () => {}, configurable: true, writable: true })
-    for (const connection of this.connections) this.changeOver(connection)
+    for (const server of this.servers) leaveClosingToUs(server)
+    for (const connection of this.connections()) this.changeOver(connection)
     // Whoever listens may answer at once.
-    for (const { signals } of this.connections) for (const one of signals) abort(one, 'draining')
+    for (const { signals } of this.connections()) for (const one of signals) abort(one, 'draining')
   }
 
   private changeOver(connection: Connection): void {
     const { socket, latest, use } = connection
-    if (use !== 'webSocket' && use !== 'upgraded' && use !== 'session') {
+    if (use === 'fresh' || use === 'idle' || use === 'busy') {
       socket.destroySoon = () => connection.leave(LAST_ANSWER)
       if (use === 'busy') this.await(connection, latest as ServerResponse)
     }
@@ -106,13 +106,14 @@ export class Draining {
   }
 
   private async stopIntake(): Promise<void> {
-    const { backlog } = this.settings
-    await Promise.all(this.servers.map((server) => stopIntake(server, backlog, () => this.accepted)))
+    await Promise.all(this.servers.map((server) => this.listening(server)))
+    this.isListening = false
+    this.gone()
   }
 
   /** Event streams and sockets that begin while the server drains would go on for ever as well. */
   private endLongLived(): void {
-    for (const connection of this.connections) this.sayGoodbye(connection)
+    for (const connection of this.connections()) this.sayGoodbye(connection)
   }
 
   /**
@@ -122,7 +123,7 @@ export class Draining {
   private async closeWaiting(isLate: boolean): Promise<void> {
     const now = performance.now()
     const due = new Map<Connection, number>()
-    for (const connection of this.connections) {
+    for (const connection of this.connections()) {
       if (!connection.isWaiting) continue
       const until = connection.mayAskUntil(this.begin, now, this.lingerOf(connection.server), this.settings.firstRequest)
       if (isLate || now >= until) due.set(connection, connection.socket.bytesRead)
@@ -134,7 +135,7 @@ export class Draining {
       else connection.leave(NO_ANSWER)
     }
     // Those that came before the servers were watched.
-    if (this.connections.size === 0)
+    if (!this.hasConnections())
       for (const server of this.servers)
         if (isLate || now >= this.begin + this.lingerOf(server))
           (Object.getPrototypeOf(server) as { closeIdleConnections?(): void }).closeIdleConnections?.call(server)
@@ -151,17 +152,18 @@ export class Draining {
   private tellDeadline(): void {
     if (this.isLate) return
     this.isLate = true
-    for (const { signals } of this.connections) for (const one of signals) abort(one, 'deadline')
+    for (const { signals } of this.connections()) for (const one of signals) abort(one, 'deadline')
   }
 
   /** Cuts what is still open. */
   private cutTheRest(): void {
     const cut: string[] = []
-    for (const connection of this.connections) {
+    for (const connection of this.connections()) {
       const { use, latest, session, streams, socket } = connection
       if (use === 'busy') cut.push(`${latest?.req.method} ${latest?.req.url}`)
+      else if (use === 'upgrading') cut.push('an upgrade')
       else if (use === 'session') cut.push(...Array.from(streams, () => 'a stream of HTTP/2'))
-      else if (!connection.upgraded && connection.hasUnsent) cut.push('an answer that was not read')
+      else if (use !== 'upgraded' && use !== 'webSocket' && connection.hasUnsent) cut.push('an answer that was not read')
       this.cut.connections++
       session?.destroy()
       socket.destroy()
@@ -175,7 +177,12 @@ export class Draining {
   }
 
   private isOpen(): boolean {
-    return this.connections.size > 0 || this.servers.some((server) => (server as { _connections?: number })._connections)
+    return this.hasConnections() || this.servers.some((server) => !server.listening && isOpen(server))
+  }
+
+  private hasConnections(): boolean {
+    for (const _ of this.connections()) return true
+    return false
   }
 
   private left(): number {
@@ -192,24 +199,23 @@ export class Draining {
   // What happens meanwhile ----------------------------------------------------------------------------------------------------
 
   connected(connection: Connection): void {
-    this.accepted++
     this.changeOver(connection)
   }
 
-  /** Whether a request is held back: handed on when all that came with it has been read, or never. */
-  requested(connection: Connection, response: ServerResponse, handOn: () => void): true {
+  /** A request is handed on when all that came with it has been read; or never. */
+  requested(connection: Connection, response: ServerResponse, handOn: () => void): void {
     const { latest, marked } = connection
     const isLast = connection.use === 'busy' && latest === marked
     if (connection.isLeaving || (isLast && latest?.headersSent)) {
       // The client was told that this connection ends. What isn't answered mustn't be begun.
       this.tooLate++
-      return true
+      return
     }
     // Another one behind it: it isn't the last.
     if (isLast && latest) latest.shouldKeepAlive = true
+    connection.begin(response)
     this.await(connection, response)
-    process.nextTick(handOn)
-    return true
+    connection.hold(handOn)
   }
 
   streamed(connection: Connection): void {
@@ -217,12 +223,12 @@ export class Draining {
   }
 
   gone(): void {
-    if (!this.isOpen()) this.wake()
+    if (!this.isOpen() && !this.isListening) this.wake()
   }
 
-  /** One that was about to listen when the drain began. */
-  listening(server: HttpServer): void {
-    void stopIntake(server, this.settings.backlog, () => this.accepted)
+  /** Also for one that was about to listen when the drain began. */
+  listening(server: HttpServer): Promise<void> {
+    return stopIntake(server, this.settings.backlog, this.left() / 2)
   }
 
   /** Has a response say `Connection: close` where its client expects to go on, and notes when it is given. */
@@ -230,6 +236,7 @@ export class Draining {
     if (!response.headersSent && response.shouldKeepAlive) {
       connection.marked = response
       response.shouldKeepAlive = false
+      sayCloseIn(response)
     }
     response.once('close', () => {
       if (response.writableFinished) this.answered++

@@ -1,11 +1,14 @@
 import type { ServerResponse } from 'node:http'
-import type { Http2ServerResponse } from 'node:http2'
+import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Duration } from 'exodos'
 import { checkOptions, invalid, milliseconds } from '../input/input.js'
 import type { HttpServer } from '../input/server.js'
 
-/** What to do with an event stream: end it, leave it to the application, or say something last and end it. */
-export type EventStreamPolicy = 'end' | 'wait' | ((response: ServerResponse | Http2ServerResponse) => void)
+/**
+ * What to do with an event stream: end it, leave it to the application, or say something last and end it. What is written to, is
+ * what its handler was given: a stream where it listens for 'stream' of HTTP/2.
+ */
+export type EventStreamPolicy = 'end' | 'wait' | ((response: ServerResponse | Http2ServerResponse | ServerHttp2Stream) => void)
 
 /** What to do with connections that the kernel holds for this server when it stops listening. */
 export type BacklogPolicy = 'shrink' | 'handover'
@@ -56,7 +59,7 @@ const CALL = 'drainHttp(servers, options)'
 
 /** Checks what a caller gave. Throws `ERR_EXODOS_INVALID_ARG`. */
 export function checkServers(given: HttpServer | readonly HttpServer[]): HttpServer[] {
-  const servers = Array.isArray(given) ? [...given] : [given]
+  const servers = [...new Set(Array.isArray(given) ? given : [given])]
   const isServer = (one: unknown) =>
     typeof one === 'object' && one !== null && typeof (one as HttpServer).emit === 'function' && 'listening' in one
   const wrong = servers.find((one) => !isServer(one))

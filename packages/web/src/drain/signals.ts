@@ -3,28 +3,32 @@ import type { Connection } from './connection.js'
 
 export type SignalKind = 'draining' | 'deadline'
 
-/** The signals of one request; `until` is what is closed when it is over. */
+/** The signals of one request. */
 export interface RequestSignals {
   readonly request: object
-  readonly until: { readonly closed: boolean } | undefined
   readonly draining: AbortController
   readonly deadline: AbortController
 }
 
-/** Returns the signals of a request, made when they are first asked for. Those of earlier ones are forgotten. */
-export function signalsOf(connection: Connection, request: object, until: RequestSignals['until']): RequestSignals {
-  connection.signals = connection.signals.filter((one) => !one.until?.closed)
-  let signals = connection.signals.find((one) => one.request === request)
-  if (!signals) {
-    signals = { request, until, draining: new AbortController(), deadline: new AbortController() }
-    connection.signals.push(signals)
+/** What tells that a request is over: its response, or its stream. */
+interface Closing {
+  readonly closed: boolean
+  once(event: 'close', listener: () => void): unknown
+}
+
+/** Returns the signals of a request, made when they are first asked for, and forgotten when it is over. */
+export function signalsOf(connection: Connection | undefined, request: object, until: Closing | undefined): RequestSignals {
+  for (const signals of connection?.signals ?? []) if (signals.request === request) return signals
+  const signals = { request, draining: new AbortController(), deadline: new AbortController() }
+  if (connection && until && !until.closed) {
+    connection.signals.add(signals)
+    until.once('close', () => connection.signals.delete(signals))
   }
   return signals
 }
 
 /** Tells a request. */
 export function abort(signals: RequestSignals, kind: SignalKind): void {
-  if (signals.until?.closed) return
   const text = kind === 'draining' ? 'the server is draining' : "the drain's deadline is near"
   signals[kind].abort(new ExodosError('ERR_EXODOS_ABORTED', `request: ${text}`))
 }

@@ -32,6 +32,7 @@ export function count(connections: Iterable<Connection>) {
   for (const connection of connections) {
     counts.connections++
     switch (connection.use) {
+      case 'upgrading':
       case 'busy':
         counts.requests++
         if (connection.isEventStream) counts.eventStreams++

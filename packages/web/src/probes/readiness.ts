@@ -13,7 +13,6 @@ export interface Readiness {
 const NOT_READY: Readiness = { status: 'not ready' }
 let now = NOT_READY
 let started = false
-let hears = false
 let hook: Registration | undefined
 const waiting = new Set<() => void>()
 
@@ -21,9 +20,12 @@ const waiting = new Set<() => void>()
  * Says that this process can take requests: readiness and start-up probes answer 200 from now on. The first call also
  * tells systemd (`READY=1`) and PM2 (`ready`) where they have started this process and wait for it.
  *
+ * It may be given to `listen` as it is: an error that comes with the call is thrown, as Express has it for a port that is taken.
+ *
  * Once leaving has begun it does nothing. It is a matter of this process, or worker thread, and not of a server.
  */
-export function ready(): void {
+export function ready(error?: Error): void {
+  if (error instanceof Error) throw error
   if (exiting.aborted) return
   announceAtExit()
   now = { status: 'ok' }
@@ -73,9 +75,6 @@ export function announceAtExit(): void {
     leave()
     return
   }
-  // Before any hook of announce. An explicit run of the hooks doesn't abort it: there the hook alone is called.
-  if (!hears) exiting.addEventListener('abort', leave, { once: true })
-  hears = true
   // Anew each time: after a run, and after a test with exits of its own, the last one is gone.
   hook?.cancel()
   hook = onExit(announce, { name: 'readiness', phase: 'announce', sync: leave })

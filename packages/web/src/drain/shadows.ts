@@ -1,0 +1,54 @@
+import type { ServerResponse } from 'node:http'
+import { Server } from 'node:net'
+import type { HttpServer } from '../input/server.js'
+
+/**
+ * Whoever calls `server.close()` while the server is drained, or after that, is called back when it is closed. The server's own would
+ * close connections that are idle, and report an error when there is nothing left to close.
+ */
+export function leaveClosingToUs(server: HttpServer): void {
+  const shadow = (name: string, value: unknown) =>
+    Object.defineProperty(server, name, { value, configurable: true, writable: true })
+  shadow('closeIdleConnections', () => {})
+  shadow('close', (callback?: (error?: Error) => void) => {
+    if (typeof callback !== 'function') return server
+    if (isOpen(server)) server.once('close', () => callback())
+    else process.nextTick(callback)
+    return server
+  })
+  // A new life.
+  server.once('listening', () => {
+    for (const name of ['closeIdleConnections', 'close']) delete (server as unknown as Record<string, unknown>)[name]
+  })
+}
+
+export function stopListening(server: HttpServer): void {
+  // Not the server's own `close`: that of http destroys idle connections, that of http2 closes sessions.
+  if (server.listening) Server.prototype.close.call(server)
+}
+
+/** Is it listening, or has it connections, of whatever kind? */
+export function isOpen(server: HttpServer): boolean {
+  return server.listening || ((server as { _connections?: number })._connections ?? 0) > 0
+}
+
+/** An application that says `Connection: keep-alive` itself, as proxies do, doesn't know better now. */
+export function sayCloseIn(response: ServerResponse): void {
+  const { writeHead } = response
+  const own = function (this: ServerResponse, status: number, ...rest: unknown[]): ServerResponse {
+    // Set anew for a response behind which another request has come.
+    if (this.shouldKeepAlive) return writeHead.apply(this, [status, ...rest] as never)
+    this.setHeader('Connection', 'close')
+    const cleaned = rest.map((arg) => (typeof arg === 'object' && arg !== null ? withoutConnection(arg) : arg))
+    return writeHead.apply(this, [status, ...cleaned] as never)
+  }
+  response.writeHead = own as typeof writeHead
+}
+
+/** Headers come as an object, as pairs, or as names and values in turn. */
+function withoutConnection(headers: object): object {
+  const isConnection = (name: unknown) => typeof name === 'string' && name.toLowerCase() === 'connection'
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).filter(([name]) => !isConnection(name)))
+  if (Array.isArray(headers[0])) return headers.filter(([name]) => !isConnection(name))
+  return headers.filter((_, index) => !isConnection(headers[index - (index % 2)]))
+}
