@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Program, start } from '../../exodos/test/support/program.js'
 import { post, web } from './support/app.js'
 import { type Seen, users } from './support/load.js'
@@ -17,7 +17,10 @@ const reason = nginx ? undefined : 'not installed: nginx (apt-get install nginx)
 if (reason && process.env.CI) throw new Error(reason)
 
 const RESTARTS = 10
-const home = mkdtempSync(join(tmpdir(), 'exodos-nginx-'))
+let home = ''
+beforeAll(() => {
+  home = mkdtempSync(join(tmpdir(), 'exodos-nginx-'))
+})
 afterAll(() => {
   hangUp()
   rmSync(home, { recursive: true, force: true })

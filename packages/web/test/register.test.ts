@@ -1,31 +1,33 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Report } from '../../exodos/src/core/report.js'
 import { node, type Program, run, start } from '../../exodos/test/support/program.js'
 import { get } from './support/app.js'
 import { connect, hangUp } from './support/wire.js'
 
 // Programs outside of this repository, as only there a package can be missing.
-const home = mkdtempSync(join(realpathSync(tmpdir()), 'exodos-register-'))
+const home = join(realpathSync(tmpdir()), `exodos-register-${process.pid}`)
 const packages = { exodos: new URL('../../exodos', import.meta.url), '@exodos/web': new URL('..', import.meta.url) }
 
-function install(name: string, installed: (keyof typeof packages)[], how: 'link' | 'copy'): string {
-  const dir = join(home, name)
+function install(dir: string, installed: (keyof typeof packages)[], how: 'link' | 'copy'): void {
   for (const one of installed) {
     const [from, to] = [fileURLToPath(packages[one]), join(dir, 'node_modules', one)]
     mkdirSync(join(to, '..'), { recursive: true })
     if (how === 'link') symlinkSync(from, to)
     else for (const part of ['dist', 'package.json']) cpSync(join(from, part), join(to, part), { recursive: true })
   }
-  return dir
 }
-const linked = install('linked', ['exodos', '@exodos/web'], 'link')
-const copied = install('copied', ['exodos', '@exodos/web'], 'copy')
-// A link would lead back into the repository, where it is installed.
-const without = install('without', ['exodos'], 'copy')
+const [linked, copied, without] = [join(home, 'linked'), join(home, 'copied'), join(home, 'without')]
+
+beforeAll(() => {
+  install(linked, ['exodos', '@exodos/web'], 'link')
+  install(copied, ['exodos', '@exodos/web'], 'copy')
+  // A link would lead back into the repository, where it is installed.
+  install(without, ['exodos'], 'copy')
+})
 
 afterAll(() => {
   hangUp()

@@ -2,33 +2,33 @@ import type { ServerResponse } from 'node:http'
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { clearTimeout, setTimeout } from 'node:timers'
+import { clearInterval, setInterval } from 'node:timers'
 import type { HttpServer } from '../input/server.js'
+import { type Frames, followFrames } from './frames.js'
 import type { RequestSignals } from './signals.js'
 
 /** How a connection is used just now. */
 export type Use = 'fresh' | 'busy' | 'idle' | 'session' | 'upgrading' | 'webSocket' | 'upgraded'
-
-/** A stream of HTTP/2 that somebody tunnels through: CONNECT, or a WebSocket (RFC 8441). */
-export type Tunnel = 'webSocket' | 'upgraded'
 
 /** One connection to a server, as far as a drain has to know it. */
 export class Connection {
   /** So far. */
   requests = 0
   session: ServerHttp2Session | undefined
-  /** Of the session. */
-  readonly streams = new Map<ServerHttp2Stream, Tunnel | undefined>()
+  /** Of the session; some are tunnels by CONNECT, or WebSockets (RFC 8441). */
+  readonly streams = new Map<ServerHttp2Stream, 'upgraded' | Frames | undefined>()
   readonly signals = new Set<RequestSignals>()
   /** The response that says `Connection: close` because of the drain. */
   marked: ServerResponse | undefined
   /** Its write side has been ended by the drain: what still comes is thrown away. */
   isLeaving = false
-  /** Of the last request of HTTP/1. Weak: Node lets go of a response that is over, and of all that hangs on it. */
-  private response: WeakRef<ServerResponse> | undefined
+  /** Of the last request of HTTP/1, where it came behind another, or while draining. */
+  private response: ServerResponse | undefined
   /** Somebody else has it, with a protocol of its own, once more than so many bytes are written. */
-  private upgraded: Tunnel | undefined
+  private upgraded: 'webSocket' | 'upgraded' | undefined
   private writtenBefore = 0
+  /** Of a WebSocket. */
+  frames: Frames | undefined
   private held: (() => void)[] = []
   /** When it was accepted, or its last answer was given. */
   private since = performance.now()
@@ -43,9 +43,14 @@ export class Connection {
     readonly forget: () => void,
   ) {}
 
-  /** Responses leave in order: when the latest one is done, all are. */
+  /** The last response. They leave in order: when it is done, all are. Where nothing is kept Node knows it. */
   get latest(): ServerResponse | undefined {
-    return this.response?.deref()
+    return this.response ?? this.current
+  }
+
+  /** What Node is writing. It lets go of a response that is over, and of all that hangs on it: so do we. */
+  private get current(): ServerResponse | undefined {
+    return (this.socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined
   }
 
   get use(): Use {
@@ -63,35 +68,62 @@ export class Connection {
     return typeof head === 'string' && /^content-type:\s*text\/event-stream/im.test(head)
   }
 
-  /** Nothing is under way, and the drain has not closed it yet. */
+  /** Nothing is under way, as far as can be seen, and the drain has not closed it yet. */
   get isWaiting(): boolean {
     const { use, session } = this
+    if (this.isLeaving) return false
     return (
-      !this.isLeaving && (use === 'fresh' || use === 'idle' || (use === 'session' && this.requests === 0 && !session?.closed))
+      use === 'fresh' || use === 'idle' || use === 'upgraded' || (use === 'session' && this.requests === 0 && !session?.closed)
     )
+  }
+
+  /** Bytes that went through it. */
+  get traffic(): number {
+    return this.socket.bytesRead + (this.upgraded ? this.socket.bytesWritten : 0)
   }
 
   /** Not all that was written has been taken by the client. */
   get hasUnsent(): boolean {
-    return !this.socket.destroyed && (this.socket.writableLength > 0 || (this.isLeaving && !this.socket.writableFinished))
+    return !this.socket.destroyed && this.socket.writableLength > 0
   }
 
+  /** A request, while nothing is drained: this is what each of them costs. */
+  serve(response: ServerResponse): void {
+    this.requests++
+    if (this.current !== response) this.keep(response)
+  }
+
+  /** A request, in a drain. */
   begin(response: ServerResponse): void {
     this.requests++
-    this.response = new WeakRef(response)
+    this.keep(response)
+  }
+
+  private keep(response: ServerResponse): void {
+    this.response = response
+    response.once('close', () => {
+      if (this.response === response) this.response = undefined
+    })
+  }
+
+  /** Somebody may emit a request once more. */
+  hasBegun(response: ServerResponse): boolean {
+    return this.response === response
   }
 
   beginStream(stream: ServerHttp2Stream, headers: Record<string, unknown>): void {
     this.requests++
     const isTunnel = headers[':method'] === 'CONNECT'
-    this.streams.set(stream, isTunnel ? (headers[':protocol'] === 'websocket' ? 'webSocket' : 'upgraded') : undefined)
+    const isWebSocket = isTunnel && headers[':protocol'] === 'websocket'
+    this.streams.set(stream, isWebSocket ? followFrames(stream, false) : isTunnel ? 'upgraded' : undefined)
     stream.once('close', () => this.streams.delete(stream))
   }
 
   /** By 'upgrade' or 'connect'. Until something is written it is a request under way. */
-  takenOver(by: Tunnel): void {
+  takenOver(by: 'webSocket' | 'upgraded'): void {
     this.requests++
     this.upgraded = by
+    if (by === 'webSocket') this.frames = followFrames(this.socket, true)
     this.writtenBefore = this.socket.bytesWritten
   }
 
@@ -107,20 +139,24 @@ export class Connection {
 
   answered(): void {
     this.since = performance.now()
-    this.heard = this.socket.bytesRead
+    this.heard = this.traffic
   }
 
-  /** Until when its client may begin a request in a drain that began at `begin`. Half a head begins the time anew. */
-  mayAskUntil(begin: number, now: number, linger: number, firstRequest: number): number {
-    const { bytesRead } = this.socket
-    if (this.heard >= 0 && bytesRead !== this.heard) this.heardAt = now
-    this.heard = bytesRead
+  /**
+   * Until when its client may go on in a drain that began at `begin`: begin a request, of which half a head begins the time anew; or, in
+   * a tunnel, say something.
+   */
+  mayAskUntil(begin: number, now: number, linger: number, firstRequest: number, silence: number): number {
+    const { traffic, upgraded } = this
+    if (this.heard >= 0 && traffic !== this.heard) this.heardAt = now
+    this.heard = traffic
+    if (upgraded) return Math.max(begin, this.heardAt) + silence
     const since = Math.max(begin, this.since) + (this.requests === 0 ? firstRequest : linger)
     return Math.max(since, this.heardAt + firstRequest)
   }
 
   /**
-   * Ends the write side when all is written, and reads on until the client has ended its own, but no longer than `ms` after
+   * Ends the write side when all is written, and reads on until the client has ended its own, but for no more than twice `ms` after
    * that: to close a socket that has unread input resets the connection, and the client may lose the answer that it hasn't
    * read yet.
    */
@@ -128,15 +164,16 @@ export class Connection {
     if (this.isLeaving) return
     this.isLeaving = true
     const { socket } = this
-    const wait = () => {
-      if (ms === Number.POSITIVE_INFINITY || socket.destroyed) return
-      const timer = setTimeout(() => socket.destroy(), ms)
-      socket.once('close', () => clearTimeout(timer))
-    }
+    let hadSent = false
+    const timer = setInterval(() => {
+      if (hadSent) socket.destroy()
+      hadSent = socket.writableLength === 0
+    }, ms)
+    socket.once('close', () => clearInterval(timer))
     // What somebody still writes to it, or the client's reset, is nobody's business any more.
     socket.on('error', () => {})
-    if (socket.writableFinished) wait()
-    else socket.once('finish', wait)
+    // Whoever has piped it somewhere has stopped to read.
+    if (this.upgraded) socket.once('finish', () => socket.resume())
     if (!socket.writableEnded) socket.end()
   }
 }

@@ -97,8 +97,7 @@ export class Drain implements AsyncDisposable {
   signalFor(request: IncomingMessage | Http2ServerRequest, when: SignalKind = 'deadline'): AbortSignal {
     if (when !== 'draining' && when !== 'deadline') throw invalid('when', "'draining' or 'deadline'", when)
     if (typeof request !== 'object' || request === null) throw invalid('signalFor(request)', 'a request', request)
-    const connection = connectionOf(request)
-    const signals = signalsOf(connection, request, 'stream' in request ? request.stream : connection?.latest)
+    const signals = signalsOf(connectionOf(request), request)
     if (this.#draining) abort(signals, 'draining')
     if (this.#draining?.isLate) abort(signals, 'deadline')
     return signals[when].signal

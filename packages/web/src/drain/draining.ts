@@ -13,6 +13,8 @@ import { abort } from './signals.js'
 import type { DrainStats } from './stats.js'
 
 const BEAT = 50
+/** Of a server of HTTP/2 that falls back to HTTP/1, and doesn't say. */
+const NODES_KEEP_ALIVE = 5000
 
 /** The time that a drain is given. */
 export interface Limit {
@@ -71,7 +73,9 @@ export class Draining {
     }
     await intake
     this.cutTheRest()
+    await twoTurns()
     this.end = performance.now()
+    status(describe(stats()))
     show(true)
     if (this.problems.length === 1) throw this.problems[0]
     if (this.problems.length > 1) throw new AggregateError(this.problems, `${this.settings.name}: several errors`)
@@ -98,7 +102,7 @@ export class Draining {
 
   private sayGoodbye(connection: Connection): void {
     try {
-      sayGoodbye(connection, this.settings)
+      sayGoodbye(connection, this.settings, this.isLate)
     } catch (error) {
       // The application's own last words.
       this.problems.push(error)
@@ -117,7 +121,7 @@ export class Draining {
   }
 
   /**
-   * Closes the connections whose clients have had their time for a request: after two turns of the event loop, in which one that
+   * Closes the connections whose clients have had their time for a request, and silent tunnels: after two turns of the event loop, in which one that
    * waits in the kernel is read, also when the loop was blocked until now.
    */
   private async closeWaiting(isLate: boolean): Promise<void> {
@@ -125,14 +129,15 @@ export class Draining {
     const due = new Map<Connection, number>()
     for (const connection of this.connections()) {
       if (!connection.isWaiting) continue
-      const until = connection.mayAskUntil(this.begin, now, this.lingerOf(connection.server), this.settings.firstRequest)
-      if (isLate || now >= until) due.set(connection, connection.socket.bytesRead)
+      const { firstRequest, ws } = this.settings
+      const until = connection.mayAskUntil(this.begin, now, this.lingerOf(connection.server), firstRequest, ws.timeout)
+      if (isLate || now >= until) due.set(connection, connection.traffic)
     }
     if (due.size > 0) await twoTurns()
-    for (const [connection, bytesRead] of due) {
-      if (!connection.isWaiting || connection.socket.bytesRead !== bytesRead) continue
+    for (const [connection, traffic] of due) {
+      if (!connection.isWaiting || connection.traffic !== traffic) continue
       if (connection.session) closeSession(connection)
-      else connection.leave(NO_ANSWER)
+      else connection.leave(connection.use === 'upgraded' ? LAST_ANSWER : NO_ANSWER)
     }
     // Those that came before the servers were watched.
     if (!this.hasConnections())
@@ -145,7 +150,7 @@ export class Draining {
   private lingerOf(server: HttpServer): number {
     const { linger } = this.settings
     if (linger !== 'auto') return linger
-    const keepAlive = 'keepAliveTimeout' in server ? server.keepAliveTimeout : 0
+    const { keepAliveTimeout: keepAlive = NODES_KEEP_ALIVE } = server as { keepAliveTimeout?: number }
     return keepAlive > 0 ? keepAlive + 1000 : Number.POSITIVE_INFINITY
   }
 
@@ -205,7 +210,8 @@ export class Draining {
   /** A request is handed on when all that came with it has been read; or never. */
   requested(connection: Connection, response: ServerResponse, handOn: () => void): void {
     const { latest, marked } = connection
-    const isLast = connection.use === 'busy' && latest === marked
+    // Node may know the new one already.
+    const isLast = connection.use === 'busy' && latest !== response && latest === marked
     if (connection.isLeaving || (isLast && latest?.headersSent)) {
       // The client was told that this connection ends. What isn't answered mustn't be begun.
       this.tooLate++
@@ -228,7 +234,7 @@ export class Draining {
 
   /** Also for one that was about to listen when the drain began. */
   listening(server: HttpServer): Promise<void> {
-    return stopIntake(server, this.settings.backlog, this.left() / 2)
+    return stopIntake(server, this.settings.backlog, () => this.isLate)
   }
 
   /** Has a response say `Connection: close` where its client expects to go on, and notes when it is given. */

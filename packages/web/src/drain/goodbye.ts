@@ -2,32 +2,34 @@ import type { ServerResponse } from 'node:http'
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { setTimeout } from 'node:timers'
-import type { Connection, Tunnel } from './connection.js'
+import type { Connection } from './connection.js'
+import { type Frames, libraryOf } from './frames.js'
 import type { Settings } from './options.js'
 import { RESPONSE } from './watch.js'
 
 /** How long the client may still send, after the write side has ended, what nobody reads: an upload of which the answer was given … */
-export const LAST_ANSWER = 2000
+export const LAST_ANSWER = 1000
 /** … and a request that was on its way. */
-export const NO_ANSWER = 500
+export const NO_ANSWER = 250
 
 /** What was told already. */
 const told = new WeakSet<object>()
+/** WebSockets whose time runs. */
+const begun = new WeakSet<object>()
 
 /** Tells what would go on for ever that it is over. To be called often: each is told once. */
-export function sayGoodbye(connection: Connection, { ws, sse }: Settings): void {
+export function sayGoodbye(connection: Connection, { ws, sse }: Settings, isLate: boolean): void {
   const { use, socket } = connection
   switch (use) {
     case 'webSocket':
-    case 'upgraded':
-      // Whatever a tunnel's protocol is, the end of the stream is known to all. It is cut at the deadline.
-      endTunnel(use, socket, ws, (ms = Number.POSITIVE_INFINITY) => connection.leave(ms))
+      endWebSocket(socket, connection.frames as Frames, ws, () => connection.leave(NO_ANSWER))
       break
     case 'session':
       if (connection.requests > 0) closeSession(connection)
       for (const [stream, tunnel] of connection.streams) {
         if (!stream.headersSent) continue
-        if (tunnel) endTunnel(tunnel, stream, ws, () => stream.end())
+        if (tunnel === 'upgraded') isLate && stream.end()
+        else if (tunnel) endWebSocket(stream, tunnel, ws, () => stream.end())
         else if (isEventStream(stream)) endEvents(stream, responseOf(stream), sse)
       }
       break
@@ -46,30 +48,22 @@ export function closeSession(connection: Connection): void {
   session.close()
 }
 
-function endTunnel(kind: Tunnel, stream: Duplex, { code, timeout }: Settings['ws'], end: (ms?: number) => unknown): void {
-  if (told.has(stream)) return
-  told.add(stream)
-  // Who has it may not know that it is being closed.
-  stream.on('error', () => {})
-  if (kind === 'upgraded') {
-    end()
-    return
-  }
-  closeWebSocket(stream, code)
-  setTimeout(() => end(NO_ANSWER), timeout).unref()
-}
-
 /**
- * Has its library close the WebSocket where that can be found, after what is on its way. For others a close frame is written (RFC
- * 6455, 5.5.1); but not where a proxy writes what somebody else has made: it might be in the middle of a frame.
+ * Closes a WebSocket: by its library where that can be found, which says so after what is on its way; for others a close frame is
+ * written (RFC 6455, 5.5.1) when the last frame is complete. The client is given `timeout` to answer, and then the end of the stream.
  */
-function closeWebSocket(stream: Duplex, code: number): void {
-  // `ws`.
-  const key = Object.getOwnPropertySymbols(stream).find(({ description }) => description === 'websocket')
-  const webSocket = key && (stream as unknown as Record<symbol, { close?(code: number): void } | undefined>)[key]
-  const isPipedInto = stream.listenerCount('unpipe') > 0
-  if (typeof webSocket?.close === 'function') webSocket.close(code)
-  else if (stream.writable && !isPipedInto) stream.write(Buffer.from([0x88, 2, code >> 8, code & 0xff]))
+function endWebSocket(stream: Duplex, frames: Frames, { code, timeout }: Settings['ws'], end: () => unknown): void {
+  if (!begun.has(stream)) {
+    begun.add(stream)
+    // Who has it may not know that it is being closed.
+    stream.on('error', () => {})
+    setTimeout(end, timeout).unref()
+  }
+  const library = libraryOf(stream)
+  if (told.has(stream) || !(library || frames.isBetween)) return
+  told.add(stream)
+  if (library) library.close(code)
+  else if (stream.writable) stream.write(Buffer.from([0x88, 2, code >> 8, code & 0xff]))
 }
 
 function endEvents(

@@ -1,8 +1,7 @@
 import type { Cluster } from 'node:cluster'
-import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { clearInterval, clearTimeout, setInterval, setTimeout } from 'node:timers'
+import { clearInterval, setInterval } from 'node:timers'
 import { setImmediate } from 'node:timers/promises'
 import type { HttpServer } from '../input/server.js'
 import type { BacklogPolicy } from './options.js'
@@ -10,7 +9,6 @@ import { stopListening } from './shadows.js'
 
 /** What Node keeps of a listening socket. */
 interface Handle {
-  fd?: number
   listen(backlog: number): number
   close(): void
   onconnection(this: Handle, error: number, client?: Client): void
@@ -23,69 +21,89 @@ interface Client {
 
 /** Milliseconds after which those who were half connected when they got no answer have tried again. */
 const AGAIN = 300
-/** Milliseconds from one look at who waits to the next. */
-const NEXT_LOOK = 20
-/** To list more sockets than that takes longer than to wait for those who try again. */
-const MOST_SOCKETS = 5000
+/** Milliseconds from one try to the next. */
+const NEXT_TRY = 20
+/** Milliseconds without anybody new, after which it isn't we who are too slow. */
+const NO_PROGRESS = 1000
 
 /**
  * Stops listening without a connection reset. To close a listening socket resets the connections that the kernel has accepted and
- * Node hasn't seen yet. So it is closed at a moment at which the only one is our own, and no other can come.
+ * Node hasn't seen yet. So it is closed at a moment at which the only one is our own, and no other can come. `isLate` says that there is
+ * no more time for that.
  */
-export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, limit: number): Promise<void> {
+export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, isLate: () => boolean): Promise<void> {
   const { _handle: handle } = server as unknown as { _handle?: Handle | null }
-  if (handle && backlog === 'shrink' && isAlone(handle)) await closeBehindOurOwn(server, handle, limit)
+  const address = server.address()
   // Whoever has just been told that it listens may still ask for its address.
-  else await setImmediate()
+  if (!handle || !address || backlog === 'handover' || !isAlone(server)) await setImmediate()
+  else {
+    // From now on the kernel holds no more than one connection that isn't accepted: others get no answer, try again, and are refused.
+    handle.listen(0)
+    if (typeof address === 'string') await untilQuiet(server)
+    else await closeBehindOurOwn(handle, address.port, addresses(address.address), isLate)
+  }
   stopListening(server)
 }
 
+/** Nobody is half connected to a socket of the file system: who waits is accepted, one a turn. */
+async function untilQuiet(server: HttpServer): Promise<void> {
+  const began = performance.now()
+  let isQuiet = false
+  const heard = () => {
+    isQuiet = false
+  }
+  server.on('connection', heard)
+  while (!isQuiet && performance.now() < began + NO_PROGRESS) {
+    isQuiet = true
+    await setImmediate()
+    await setImmediate()
+  }
+  server.off('connection', heard)
+}
+
 /**
- * From now on the kernel holds no more than one connection that isn't accepted: others get no answer, try again, and are refused
- * then. That place is free right after something was accepted: then we connect to ourselves. If we have got it, nobody else waits,
- * or can; but for those who were half connected before.
+ * The kernel's one place is free right after something was accepted: then we connect to ourselves. If we have got it, nobody else waits,
+ * or can; but for those who were half connected before: where there is somebody, they are given the time to try again.
  */
-async function closeBehindOurOwn(server: HttpServer, handle: Handle, limit: number): Promise<void> {
-  const address = server.address()
-  if (address === null || typeof address === 'string') return
+async function closeBehindOurOwn(handle: Handle, port: number, hosts: string[], isLate: () => boolean): Promise<void> {
   const { onconnection } = handle
   const own = new Set<Socket>()
-  const isOwn = (port: number | undefined) => Array.from(own, ({ localPort }) => localPort).includes(port)
+  const isOwn = (other: number | undefined) => Array.from(own, ({ localPort }) => localPort).includes(other)
   const connectToOurselves = () => {
-    const socket = connect(address.port, reachable(address.address))
-    socket.on('error', () => {}).on('close', () => own.delete(socket))
+    const [host] = hosts
+    const socket = connect(port, host)
+    socket.on('close', () => own.delete(socket)).on('error', () => host === hosts[0] && hosts.length > 1 && hosts.shift())
     own.add(socket)
     return socket
   }
-  const begin = performance.now()
-  let nextLook = begin
-  handle.listen(0)
+  const began = performance.now()
+  let latest = began
   await new Promise<void>((resolve) => {
-    const over = setTimeout(resolve, limit)
-    const again = setInterval(connectToOurselves, NEXT_LOOK)
     const done = () => {
-      clearTimeout(over)
       clearInterval(again)
       resolve()
     }
-    over.unref()
+    // After the loop was blocked, what waits is read first.
+    const again = setInterval(async () => {
+      await setImmediate()
+      if (isLate() || performance.now() > latest + NO_PROGRESS) done()
+      else connectToOurselves()
+    }, NEXT_TRY)
     handle.onconnection = (error, client) => {
       if (client && isOwn(portOf(client))) client.close()
-      else onconnection.call(handle, error, client)
-      if (performance.now() < nextLook) return
+      else {
+        latest = performance.now()
+        onconnection.call(handle, error, client)
+      }
+      const mayHaveMore = latest > began && performance.now() < began + AGAIN
+      if (mayHaveMore) return
       const socket = connectToOurselves()
       // By then it has been tried, and libuv has not looked for the next connection yet.
       process.nextTick(() => {
-        const hasPlace = portOf((socket as unknown as { _handle: Client | null })._handle) === address.port
-        if (!hasPlace) {
-          socket.destroy()
-          return
-        }
-        nextLook = performance.now() + NEXT_LOOK
-        const waiting = waitingFor(address.port)
-        if (waiting ? !waiting.every(isOwn) : performance.now() < begin + AGAIN) return
-        handle.close()
-        done()
+        if (portOf((socket as unknown as { _handle: Client | null })._handle) === port) {
+          handle.close()
+          done()
+        } else socket.destroy()
       })
     }
     connectToOurselves()
@@ -101,33 +119,16 @@ function portOf(client: Client | null): number | undefined {
   return peer.port
 }
 
-/** The ports of those who are connected to a port of ours, or half, and not accepted yet; undefined where that can't be known soon. */
-function waitingFor(port: number): number[] | undefined {
-  // Local and remote address, TCP_ESTABLISHED or TCP_SYN_RECV, four fields, user, timeout, and no inode: nobody has accepted it.
-  const local = port.toString(16).toUpperCase().padStart(4, '0')
-  const line = new RegExp(`:${local} [0-9A-F]+:([0-9A-F]{4}) 0[13] \\S+ \\S+ \\S+ +\\d+ +\\d+ 0 `, 'g')
-  try {
-    const [, inUse, timeWait] = /^TCP: inuse (\d+) .*tw (\d+)/m.exec(readFileSync('/proc/net/sockstat', 'latin1')) ?? []
-    if (!(Number(inUse) + Number(timeWait) < MOST_SOCKETS)) return undefined
-    const text = readFileSync('/proc/net/tcp', 'latin1') + readFileSync('/proc/net/tcp6', 'latin1')
-    return Array.from(text.matchAll(line), ([, there = '']) => Number.parseInt(there, 16))
-  } catch {
-    return undefined
-  }
-}
-
-/** Where a server that listens on all addresses can be reached. */
-function reachable(address: string): string {
-  return address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
+/** Where a server can be reached that listens on all addresses; there may be no IPv6, or nothing else. */
+function addresses(address: string): string[] {
+  return address === '0.0.0.0' ? ['127.0.0.1'] : address === '::' ? ['::1', '127.0.0.1'] : [address]
 }
 
 /** Does nobody else hold this listening socket? Others go on with its backlog. */
-function isAlone({ fd = -1 }: Handle): boolean {
+function isAlone(server: HttpServer): boolean {
   // Loaded where it is needed alone; the module itself, whatever its types say.
   const { isWorker } = process.getBuiltinModule('node:cluster') as unknown as Cluster
-  if (process.platform !== 'linux' || isWorker) return false
-  const { LISTEN_FDS, LISTEN_PID } = process.env
-  // Socket activation: systemd holds it (sd_listen_fds(3)).
-  const isHanded = Number(LISTEN_PID) === process.pid && fd >= 3 && fd < 3 + Number(LISTEN_FDS)
-  return !isHanded
+  // Without an address: listen({ fd }), as of systemd's socket activation, or a handle from another process.
+  const { _connectionKey: key = '' } = server as unknown as { _connectionKey?: string }
+  return process.platform === 'linux' && !isWorker && !/^(null|-1):null:/.test(key)
 }

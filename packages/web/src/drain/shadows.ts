@@ -38,9 +38,10 @@ export function sayCloseIn(response: ServerResponse): void {
   const own = function (this: ServerResponse, status: number, ...rest: unknown[]): ServerResponse {
     // Set anew for a response behind which another request has come.
     if (this.shouldKeepAlive) return writeHead.apply(this, [status, ...rest] as never)
-    this.setHeader('Connection', 'close')
-    const cleaned = rest.map((arg) => (typeof arg === 'object' && arg !== null ? withoutConnection(arg) : arg))
-    return writeHead.apply(this, [status, ...cleaned] as never)
+    if (this.hasHeader('connection')) this.setHeader('Connection', 'close')
+    // Node says `close` where nobody says anything.
+    const quiet = rest.map((arg) => (typeof arg === 'object' && arg !== null ? withoutConnection(arg) : arg))
+    return writeHead.apply(this, [status, ...quiet] as never)
   }
   response.writeHead = own as typeof writeHead
 }

@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http'
+import type { Http2ServerRequest } from 'node:http2'
 import { ExodosError } from 'exodos'
 import type { Connection } from './connection.js'
 
@@ -10,21 +12,23 @@ export interface RequestSignals {
   readonly deadline: AbortController
 }
 
-/** What tells that a request is over: its response, or its stream. */
-interface Closing {
-  readonly closed: boolean
-  once(event: 'close', listener: () => void): unknown
-}
-
 /** Returns the signals of a request, made when they are first asked for, and forgotten when it is over. */
-export function signalsOf(connection: Connection | undefined, request: object, until: Closing | undefined): RequestSignals {
+export function signalsOf(connection: Connection | undefined, request: IncomingMessage | Http2ServerRequest): RequestSignals {
   for (const signals of connection?.signals ?? []) if (signals.request === request) return signals
   const signals = { request, draining: new AbortController(), deadline: new AbortController() }
-  if (connection && until && !until.closed) {
-    connection.signals.add(signals)
-    until.once('close', () => connection.signals.delete(signals))
-  }
+  if (!connection) return signals
+  connection.signals.add(signals)
+  const forget = () => connection.signals.delete(signals)
+  if ('stream' in request) request.stream.once('close', forget)
+  else whenAnswered(connection, request, forget)
   return signals
+}
+
+/** Of several requests of a connection that are under way, the one that is being answered is known. */
+function whenAnswered(connection: Connection, request: IncomingMessage, callback: () => void): void {
+  const { latest } = connection
+  if (!latest || latest.closed) callback()
+  else latest.once('close', () => (latest.req === request ? callback() : whenAnswered(connection, request, callback)))
 }
 
 /** Tells a request. */

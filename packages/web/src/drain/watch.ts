@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import type { HttpServer } from '../input/server.js'
 import { Connection } from './connection.js'
 
@@ -23,8 +23,8 @@ export interface Observer {
  */
 const CONNECTION = Symbol('exodos.connection')
 type Followed = { [CONNECTION]?: Connection | undefined }
-/** A TLS socket, what it is made from, and what that is made from if it was no socket. */
-type FollowedSocket = Socket & Followed & { _parent?: Followed & { stream?: Followed } }
+/** A TLS socket, and what it is made from. */
+type FollowedSocket = Socket & Followed & { _parent?: Followed }
 
 /** The connections of each server: they outlive a drain that is cancelled. */
 const connections = new WeakMap<HttpServer, Set<Connection>>()
@@ -46,6 +46,7 @@ export function connectionOf(request: IncomingMessage | Http2ServerRequest): Con
  */
 export function watch(server: HttpServer, observer: Observer): () => void {
   const open = connectionsOf(server)
+  const isTls = 'setSecureContext' in server
   const before = Object.getOwnPropertyDescriptor(server, 'emit')
   const prototype = Object.getPrototypeOf(server) as { emit: HttpServer['emit'] }
   let isOver = false
@@ -62,7 +63,7 @@ export function watch(server: HttpServer, observer: Observer): () => void {
     // Handed over by another server, as a proxy does.
     known?.forget()
     // Of a TLS server the raw socket came first.
-    const raw = socket._parent?.[CONNECTION] ?? socket._parent?.stream?.[CONNECTION]
+    const raw = socket._parent?.[CONNECTION]
     let connection = raw?.server === server ? raw : undefined
     if (connection) connection.socket = socket
     else {
@@ -83,8 +84,8 @@ export function watch(server: HttpServer, observer: Observer): () => void {
     if (request?.httpVersionMajor !== 1) noteResponse(request, response)
     else {
       const connection = follow(request.socket)
-      if (connection && !observer.isDraining) connection.begin(response)
-      else if (connection && connection.latest !== response) {
+      if (connection && !observer.isDraining) connection.serve(response)
+      else if (connection && !connection.hasBegun(response)) {
         observer.request(connection, response, () => void emit(event, request, response))
         return true
       }
@@ -95,6 +96,9 @@ export function watch(server: HttpServer, observer: Observer): () => void {
   function look(event: string | symbol, args: unknown[]): void {
     switch (event) {
       case 'connection':
+        // What TLS is spoken over can't be told from the TLS socket later where it is no socket itself.
+        if (!isTls || args[0] instanceof Socket) follow(args[0] as Socket)
+        break
       case 'secureConnection':
         follow(args[0] as Socket)
         break
