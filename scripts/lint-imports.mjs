@@ -7,10 +7,12 @@ const PACKAGES = {
   exodos: {
     core: [],
     watchdog: [],
+    system: [],
+    guardian: ['core', 'system'],
     process: ['core', 'watchdog'],
-    faces: ['core', 'process', 'faces'],
-    supervisor: ['core', 'watchdog', 'process'],
-    cli: ['core', 'process', 'supervisor'],
+    faces: ['core', 'process', 'guardian', 'faces'],
+    supervisor: ['core', 'watchdog', 'system', 'process'],
+    cli: ['core', 'system', 'guardian', 'process', 'supervisor'],
   },
   web: {
     input: [],

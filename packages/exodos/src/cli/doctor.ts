@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { type Directory, makeDirectory } from '../supervisor/directory.js'
 import { freeLoop } from '../supervisor/inspector.js'
-import { seen } from '../supervisor/proc.js'
 import { programEnvironment } from '../supervisor/program.js'
+import { seen } from '../system/proc.js'
 import { type Command, UsageError } from './usage.js'
 
 /** What is to hold, and why it doesn't; undefined where it does. */

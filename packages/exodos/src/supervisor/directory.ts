@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Report } from '../core/report.js'
 import type { Announcement } from '../process/supervised.js'
+import { environmentOf, seen } from '../system/proc.js'
 import type { Hang } from '../watchdog/watchdog.js'
-import { environmentOf, seen } from './proc.js'
 import { say } from './say.js'
 
 /** The directory in which the programs of one `exodos run` say how they are, see `process/supervised.ts`. */

@@ -1,5 +1,5 @@
+import { allSeen, seen } from '../system/proc.js'
 import { isMarked } from './directory.js'
-import { allSeen, seen } from './proc.js'
 
 /**
  * The processes that a program has left in its process group. The group is also that of whoever started us, so they are

@@ -1,4 +1,4 @@
-import { commandOf, seen } from './proc.js'
+import { commandOf, seen } from '../system/proc.js'
 import { watchGroup } from './terminal.js'
 
 /**

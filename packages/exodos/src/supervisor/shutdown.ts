@@ -4,10 +4,10 @@ import { Budget } from '../core/deadline.js'
 import { clock } from '../process/clock.js'
 import { DEBOUNCE } from '../process/signals.js'
 import type { Announcement } from '../process/supervised.js'
+import { catches, commandOf, seen } from '../system/proc.js'
 import type { Directory } from './directory.js'
 import { type Found, freeLoop, isPaused } from './inspector.js'
 import { leftovers } from './leftovers.js'
-import { catches, commandOf, seen } from './proc.js'
 import { say, seconds } from './say.js'
 
 export interface Limits {

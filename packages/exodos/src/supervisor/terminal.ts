@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
-import { isPending } from './proc.js'
+import { isPending } from '../system/proc.js'
 
 /** For the other process to be seen dying, in milliseconds: the kernel sends to all of a group at the same moment. */
 const DYING = 200

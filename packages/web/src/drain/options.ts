@@ -36,7 +36,10 @@ export interface DrainOptions {
    * listening. `'handover'` leaves them to whoever else has the listening socket.
    */
   backlog?: BacklogPolicy
-  /** What WebSockets are told (`code`, default 1001 "going away"), and how long they may take to answer (`timeout`, default 1 s). */
+  /**
+   * What WebSockets are told (`code`, default 1001 "going away"), and how long they may take to answer (`timeout`, default 1 s). Other
+   * tunnels, by upgrade or CONNECT, are ended when they have been silent for so long.
+   */
   ws?: { code?: number; timeout?: Duration }
   /** What becomes of event streams (`text/event-stream`). Default `'end'`. */
   sse?: EventStreamPolicy

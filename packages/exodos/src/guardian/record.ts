@@ -1,0 +1,71 @@
+/** Of a file: device, inode and time of birth, so that an inode that is used again isn't taken for the same file. Decimal numbers. */
+export interface Identity {
+  readonly dev: string
+  readonly ino: string
+  /** Nanoseconds. */
+  readonly birth: string
+}
+
+/** Remove a path. */
+export interface PathAction {
+  readonly kind: 'path'
+  /** Absolute. */
+  readonly path: string
+  /** A directory with all that is in it. */
+  readonly tree: boolean
+  /** What is to be there; anything else is left alone. Absent: nobody can have guessed the name, or whatever is there. */
+  readonly identity?: Identity | undefined
+}
+
+/** Remove a socket that nobody listens on. */
+export interface SocketAction {
+  readonly kind: 'socket'
+  readonly path: string
+}
+
+/** End a process, or its group. */
+export interface ProcessAction {
+  readonly kind: 'process'
+  readonly pid: number
+  /** As /proc has it, in clock ticks since boot: tells it from a later one with the same pid. */
+  readonly start: string
+  readonly group: boolean
+  readonly signal: NodeJS.Signals
+  /** Milliseconds from the signal to SIGKILL. */
+  readonly timeout: number
+}
+
+/** Run a program. */
+export interface CommandAction {
+  readonly kind: 'command'
+  readonly argv: readonly string[]
+  readonly cwd: string
+  /** Milliseconds, then SIGKILL. */
+  readonly timeout: number
+}
+
+/** Call a function that a module exports, in a process of its own. */
+export interface CallAction {
+  readonly kind: 'call'
+  /** A file's URL, or a package's name as seen from `cwd`. */
+  readonly module: string
+  readonly export: string
+  readonly args: readonly unknown[]
+  readonly cwd: string
+  readonly timeout: number
+}
+
+/** Give back a lock file, see lock-file.ts. */
+export interface LockAction {
+  readonly kind: 'lock'
+  readonly path: string
+  readonly token: string
+}
+
+/** A cleanup written down as data: it survives the death of the process. */
+export type Action = PathAction | SocketAction | ProcessAction | CommandAction | CallAction | LockAction
+
+/** What came of an action; `left` says in words why something was left alone. */
+export type Outcome = { readonly done: true } | { readonly left: string }
+
+export const DONE: Outcome = { done: true }

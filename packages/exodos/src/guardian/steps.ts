@@ -1,0 +1,95 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { setTimeout } from 'node:timers'
+
+/** A program to be run; what it prints is thrown away. */
+export interface Command {
+  readonly argv: readonly string[]
+  readonly cwd: string
+  readonly env: Readonly<Record<string, string>>
+  /** Milliseconds, then SIGKILL for its group. */
+  readonly timeout: number
+}
+
+export interface CommandResult {
+  readonly code: number | null
+  readonly signal: string | null
+  readonly timedOut: boolean
+  /** It could not be started. */
+  readonly error?: Error
+}
+
+/** What a step waits for: milliseconds, or a program. */
+export type Wait = { readonly sleep: number } | { readonly run: Command }
+
+/** Work that yields what it waits for: whoever drives it decides how to wait, so that it can be done where the loop doesn't turn. */
+export type Steps<T> = Generator<Wait, T, CommandResult | undefined>
+
+/** Drives steps while the event loop turns. */
+export async function runSteps<T>(steps: Steps<T>): Promise<T> {
+  let next = steps.next()
+  while (!next.done) {
+    const wait = next.value
+    let result: CommandResult | undefined
+    if ('run' in wait) result = await runCommand(wait.run)
+    else await new Promise<void>((resolve) => void setTimeout(resolve, wait.sleep))
+    next = steps.next(result)
+  }
+  return next.value
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/** Drives steps while nothing else happens: in an 'exit' event the loop doesn't turn any more. */
+export function runStepsSync<T>(steps: Steps<T>): T {
+  let next = steps.next()
+  while (!next.done) {
+    const wait = next.value
+    let result: CommandResult | undefined
+    if ('run' in wait) result = runCommandSync(wait.run)
+    else if (wait.sleep > 0) Atomics.wait(sleeper, 0, 0, wait.sleep)
+    next = steps.next(result)
+  }
+  return next.value
+}
+
+function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Command): Promise<CommandResult> {
+  return new Promise((resolve) => {
+    let timedOut = false
+    let child: ChildProcess
+    try {
+      // A group of its own, so that nothing of it outlives its time.
+      child = spawn(command, args, { cwd, env, stdio: 'ignore', detached: true })
+    } catch (error) {
+      resolve({ code: null, signal: null, timedOut, error: error as Error })
+      return
+    }
+    const timer = setTimeout(() => {
+      timedOut = true
+      killGroup(child.pid)
+    }, timeout)
+    child.once('error', (error) => {
+      clearTimeout(timer)
+      resolve({ code: null, signal: null, timedOut, error })
+    })
+    child.once('exit', (code, signal) => {
+      clearTimeout(timer)
+      resolve({ code, signal, timedOut })
+    })
+  })
+}
+
+function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout }: Command): CommandResult {
+  const result = spawnSync(command, args, { cwd, env, stdio: 'ignore', timeout, killSignal: 'SIGKILL', detached: true } as object)
+  const timedOut = (result.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT'
+  if (timedOut) killGroup(result.pid)
+  const { status: code, signal, error } = result
+  return { code, signal, timedOut, ...(error && !timedOut ? { error } : {}) }
+}
+
+function killGroup(pid: number | undefined): void {
+  try {
+    if (pid) process.kill(-pid, 'SIGKILL')
+  } catch {
+    // All of it has ended.
+  }
+}
