@@ -159,8 +159,7 @@ describe('the watchdog', () => {
 })
 
 test('a program at a breakpoint in a hook, alone or under exodos run: not killed, and after that it leaves as ever', async () => {
-  // Node 20 crashes now and then when a debugger disconnects in the moment of the exit: this one is given time to.
-  const source = `${inHook("debugger; say('resumed'); await sleep(300)").replace(/^setTimeout.*/m, 'hold()')}
+  const source = `${inHook("debugger; say('resumed')").replace(/^setTimeout.*/m, 'hold()')}
     import { url } from 'node:inspector'
     import { writeFileSync } from 'node:fs'
     writeFileSync('url', url())
@@ -168,6 +167,9 @@ test('a program at a breakpoint in a hook, alone or under exodos run: not killed
   const commands = [[node], [node, bin, 'run', '--grace', '1s', '--kill-after', '1s', '--', node]]
   await lanes(commands, 2, async (command) => {
     const program = start(source, { command: (file) => [...command, '--inspect=0', file] })
+    const waits = new Promise<void>((resolve) => {
+      program.child.stderr?.on('data', (data) => String(data).includes('Waiting for the debugger') && resolve())
+    })
     await program.until('ready')
     const inspector = await connect(readFileSync(join(program.dir, 'url'), 'utf8'), 5000)
     const paused = new Promise<void>((resolve) => {
@@ -180,7 +182,8 @@ test('a program at a breakpoint in a hook, alone or under exodos run: not killed
     await sleep(3500)
     expect(program.child).toMatchObject({ exitCode: null, signalCode: null })
     inspector.send('{"id":2,"method":"Debugger.resume"}')
-    await program.until('resumed')
+    // Not before: Node 20 crashes now and then when a debugger disconnects while the process leaves.
+    await waits
     inspector.close()
     const { signal, lines, stderr } = await program.ended
     expect({ signal, lines }).toEqual({ signal: 'SIGTERM', lines: ['ready', 'resumed', 'rest'] })
