@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Report } from '../../exodos/src/core/report.js'
 import { node, type Program, run, start } from '../../exodos/test/support/program.js'
 import { get } from './support/app.js'
+import { cert, key } from './support/certificate.js'
 import { connect, hangUp } from './support/wire.js'
 
 // Programs outside of this repository, as only there a package can be missing.
@@ -123,6 +124,24 @@ describe('a program without a word of exodos', () => {
   test.each(ways)('its server is drained: %s', async (_, dir, source, way) => {
     const report = await drains(startIn(dir, source, way))
     expect(namesOf(report).filter((name) => name.startsWith('drain'))).toEqual(['drain http'])
+  })
+
+  test('servers of each kind are found, and no others', async () => {
+    const source = `
+      import http from 'node:http'
+      import https from 'node:https'
+      import http2 from 'node:http2'
+      import net from 'node:net'
+      const tls = ${JSON.stringify({ key, cert })}
+      const servers = [http.createServer(), https.createServer(tls), http2.createServer(), http2.createSecureServer(tls), net.createServer()]
+      for (const server of servers) await new Promise((done) => server.listen(0, '127.0.0.1', done))
+      console.log('ready')`
+    const program = startIn(linked, source, viaImport)
+    await program.until('ready')
+    program.kill('SIGTERM')
+    const { report, signal } = await program.ended
+    const drained = namesOf(report as Report).filter((name) => name.startsWith('drain'))
+    expect({ signal, drained }).toEqual({ signal: 'SIGTERM', drained: Array.from({ length: 4 }, () => 'drain http') })
   })
 })
 

@@ -14,6 +14,8 @@ import { abort, type SignalKind, signalsOf } from './signals.js'
 import { count, type DrainStats } from './stats.js'
 import { connectionOf, connectionsOf, type Observer, watch } from './watch.js'
 
+/** Milliseconds that the hook of the window has beside the window itself. */
+const READY_TO_GO = 1000
 /** The time of a `close()` by hand, where no option says otherwise. */
 const BY_HAND = 10_000
 
@@ -129,9 +131,14 @@ export class Drain implements AsyncDisposable {
 
   #register(): void {
     if (this.#hooks.length > 0) return
-    const { name, timeout } = this.#settings
+    const { name, timeout, readinessDelay } = this.#settings
     this.#hooks = [
-      onExit((ctx) => this.#announce(ctx), { name: `${name}: readiness window`, phase: 'announce' }),
+      // A window that can't fit into the grace period is told at once, as a timeout is.
+      onExit((ctx) => this.#announce(ctx), {
+        name: `${name}: readiness window`,
+        phase: 'announce',
+        ...(readinessDelay > 0 ? { timeout: readinessDelay + READY_TO_GO } : {}),
+      }),
       onExit((ctx) => this.#leave(ctx), {
         name,
         phase: 'drain',

@@ -75,7 +75,7 @@ export class Draining {
     this.cutTheRest()
     await twoTurns()
     this.end = performance.now()
-    status(describe(stats()))
+    status(this.cut.connections > 0 ? `cut ${this.cut.requests} requests, ${this.cut.connections} connections` : 'drained')
     show(true)
     if (this.problems.length === 1) throw this.problems[0]
     if (this.problems.length > 1) throw new AggregateError(this.problems, `${this.settings.name}: several errors`)

@@ -1,5 +1,5 @@
 import { subscribe } from 'node:diagnostics_channel'
-import type { HttpServer } from '../input/server.js'
+import { isHttpServer } from '../input/server.js'
 import { drainAutomatically } from './drain.js'
 
 let isOn = false
@@ -16,9 +16,4 @@ export function drainEveryServer(): void {
     const { server } = message as { server: object }
     if (isHttpServer(server)) drainAutomatically(server)
   })
-}
-
-/** Told by what only these have: a server may be of another realm, or of a class of somebody's own. */
-function isHttpServer(server: object): server is HttpServer {
-  return 'maxRequestsPerSocket' in server || 'updateSettings' in server
 }

@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Duration } from 'exodos'
 import { checkOptions, invalid, milliseconds } from '../input/input.js'
-import type { HttpServer } from '../input/server.js'
+import { type HttpServer, isHttpServer } from '../input/server.js'
 
 /**
  * What to do with an event stream: end it, leave it to the application, or say something last and end it. What is written to, is
@@ -63,8 +63,7 @@ const CALL = 'drainHttp(servers, options)'
 /** Checks what a caller gave. Throws `ERR_EXODOS_INVALID_ARG`. */
 export function checkServers(given: HttpServer | readonly HttpServer[]): HttpServer[] {
   const servers = [...new Set(Array.isArray(given) ? given : [given])]
-  const isServer = (one: unknown) =>
-    typeof one === 'object' && one !== null && typeof (one as HttpServer).emit === 'function' && 'listening' in one
+  const isServer = (one: unknown) => typeof one === 'object' && one !== null && isHttpServer(one)
   const wrong = servers.find((one) => !isServer(one))
   if (wrong !== undefined || servers.length === 0 || !servers.every(isServer))
     throw invalid(CALL, 'a server of node:http, node:https or node:http2, or a list of them', servers.length === 0 ? '[]' : wrong)
