@@ -53,6 +53,10 @@ export class Connection {
     return (this.socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined
   }
 
+  get isUpgraded(): boolean {
+    return this.upgraded !== undefined
+  }
+
   get use(): Use {
     if (this.upgraded) return this.socket.bytesWritten > this.writtenBefore ? this.upgraded : 'upgrading'
     if (this.session) return 'session'
@@ -161,14 +165,14 @@ export class Connection {
    * read yet.
    */
   leave(ms: number): void {
-    if (this.isLeaving) return
-    this.isLeaving = true
     const { socket } = this
+    if (this.isLeaving || socket.destroyed) return
+    this.isLeaving = true
     let hadSent = false
     const timer = setInterval(() => {
       if (hadSent) socket.destroy()
       hadSent = socket.writableLength === 0
-    }, ms)
+    }, ms).unref()
     socket.once('close', () => clearInterval(timer))
     // What somebody still writes to it, or the client's reset, is nobody's business any more.
     socket.on('error', () => {})

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Http2ServerRequest } from 'node:http2'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type HookContext, onExit, type Registration } from 'exodos'
+import { exiting, type HookContext, onExit, type Registration } from 'exodos'
 import { invalid } from '../input/input.js'
 import type { HttpServer } from '../input/server.js'
 import { leave } from '../probes/readiness.js'
@@ -44,7 +44,8 @@ export function drainHttp(servers: HttpServer | readonly HttpServer[], options: 
 
 /** Drains a server that was found, as long as nobody says anything of it. */
 export function drainAutomatically(server: HttpServer): void {
-  if (!drains.has(server)) new Drain([server], checkDrainOptions({}), true)
+  // One that is made while the process leaves is somebody's who knows.
+  if (!drains.has(server) && !exiting.aborted) new Drain([server], checkDrainOptions({}), true)
 }
 
 /** The drain of one or several servers, as `drainHttp` returns it. */
@@ -75,7 +76,7 @@ export class Drain implements AsyncDisposable {
       request: (connection, response, handOn) => this.#draining?.requested(connection, response, handOn),
       stream: (connection) => this.#draining?.streamed(connection),
       gone: () => this.#draining?.gone(),
-      listening: (server) => void (this.#draining ? this.#draining.listening(server) : this.#register()),
+      listening: (server) => this.#listening(server),
       closed: () => this.#closed(),
     }
     this.#register()
@@ -146,6 +147,12 @@ export class Drain implements AsyncDisposable {
         ...(timeout === undefined ? {} : { timeout }),
       }),
     ]
+  }
+
+  #listening(server: HttpServer): void {
+    if (this.#draining) void this.#draining.listening(server)
+    // Too late for a hook of announce: the process is leaving.
+    else if (!exiting.aborted) this.#register()
   }
 
   #unregister(): void {

@@ -8,7 +8,7 @@ import { closeSession, LAST_ANSWER, NO_ANSWER, sayGoodbye } from './goodbye.js'
 import { stopIntake } from './intake.js'
 import type { Settings } from './options.js'
 import { describe, progress } from './progress.js'
-import { isOpen, leaveClosingToUs, sayCloseIn } from './shadows.js'
+import { forgetChecks, isOpen, leaveClosingToUs, sayCloseIn } from './shadows.js'
 import { abort } from './signals.js'
 import type { DrainStats } from './stats.js'
 
@@ -71,8 +71,12 @@ export class Draining {
       show()
       await this.beat(this.left() - margin / 2)
     }
+    if (this.isOpen()) this.tellDeadline()
+    // Nobody waits for a good moment to stop listening any more.
+    this.isLate = true
     await intake
     this.cutTheRest()
+    for (const server of this.servers) forgetChecks(server)
     await twoTurns()
     this.end = performance.now()
     status(this.cut.connections > 0 ? `cut ${this.cut.requests} requests, ${this.cut.connections} connections` : 'drained')

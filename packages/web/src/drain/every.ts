@@ -1,5 +1,5 @@
 import { subscribe } from 'node:diagnostics_channel'
-import { isHttpServer } from '../input/server.js'
+import { isHttpServer, neverDrained } from '../input/server.js'
 import { drainAutomatically } from './drain.js'
 
 let isOn = false
@@ -14,6 +14,6 @@ export function drainEveryServer(): void {
   // Node tells of servers that are about to listen: no connection of them is missed.
   subscribe('tracing:net.server.listen:asyncStart', (message) => {
     const { server } = message as { server: object }
-    if (isHttpServer(server)) drainAutomatically(server)
+    if (isHttpServer(server) && !neverDrained.has(server)) drainAutomatically(server)
   })
 }

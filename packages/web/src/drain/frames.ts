@@ -9,10 +9,12 @@ export interface Frames {
 /** As long as nobody is known to have the socket who can be asked to close it. `hasHead`: a response of HTTP/1 comes first. */
 export function followFrames(stream: Duplex, hasHead: boolean): Frames {
   const follower = new Follower(hasHead)
+  const before = Object.getOwnPropertyDescriptor(stream, 'write')
   const { write } = stream
   const own = function (this: Duplex, chunk: unknown, ...rest: [never, never]): boolean {
     if (libraryOf(stream)) {
-      if (stream.write === own) delete (stream as { write?: unknown }).write
+      if (stream.write === own && before) Object.defineProperty(stream, 'write', before)
+      else if (stream.write === own) delete (stream as { write?: unknown }).write
     } else if (typeof chunk === 'string') {
       follower.follow(Buffer.from(chunk, typeof rest[0] === 'string' ? rest[0] : 'utf8'))
     } else if (chunk instanceof Uint8Array) {

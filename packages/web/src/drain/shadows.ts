@@ -27,6 +27,12 @@ export function stopListening(server: HttpServer): void {
   if (server.listening) Server.prototype.close.call(server)
 }
 
+/** Node looks now and then for connections that take too long; http's own `close` ends that, and lets go of the server. */
+export function forgetChecks(server: HttpServer): void {
+  const key = Object.getOwnPropertySymbols(server).find((symbol) => symbol.description?.endsWith('connectionsCheckingInterval'))
+  if (key) clearInterval((server as unknown as Record<symbol, NodeJS.Timeout | undefined>)[key])
+}
+
 /** Is it listening, or has it connections, of whatever kind? */
 export function isOpen(server: HttpServer): boolean {
   return server.listening || ((server as { _connections?: number })._connections ?? 0) > 0

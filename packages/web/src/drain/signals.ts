@@ -26,8 +26,10 @@ export function signalsOf(connection: Connection | undefined, request: IncomingM
 
 /** Of several requests of a connection that are under way, the one that is being answered is known. */
 function whenAnswered(connection: Connection, request: IncomingMessage, callback: () => void): void {
-  const { latest } = connection
-  if (!latest || latest.closed) callback()
+  const { latest, socket } = connection
+  // An upgrade has no response.
+  if (connection.isUpgraded) socket.once('close', callback)
+  else if (!latest || latest.closed) callback()
   else latest.once('close', () => (latest.req === request ? callback() : whenAnswered(connection, request, callback)))
 }
 

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { neverDrained } from '../input/server.js'
 import type { Responder } from './answer.js'
 
 /** A server for probes alone. It answers as long as the event loop turns, and never keeps it turning. */
@@ -9,6 +10,7 @@ export function serveProbes(port: number, host: string, respond: Responder) {
     if (!respond(request, response)) response.writeHead(404, { Connection: 'close', 'Content-Length': 0 }).end()
   }
   const server = createServer({ headersTimeout: 5000, requestTimeout: 5000, connectionsCheckingInterval: 1000 }, answer)
+  neverDrained.add(server)
   server.on('connection', (socket) => socket.unref())
   server.unref()
   server.listen(port, host)
