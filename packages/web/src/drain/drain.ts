@@ -34,11 +34,10 @@ const drains = new WeakMap<HttpServer, Drain>()
  */
 export function drainHttp(servers: HttpServer | readonly HttpServer[], options: DrainOptions = {}): Drain {
   const [checked, settings] = [checkServers(servers), checkDrainOptions(options)]
-  for (const server of checked) {
-    const other = drains.get(server)
-    if (other?.isAutomatic) other.cancel()
-    else if (other) throw invalid('drainHttp(servers, options)', 'servers that are not drained yet', 'one that is')
-  }
+  const others = checked.map((server) => drains.get(server)).filter((other) => other !== undefined)
+  if (others.some(({ isAutomatic }) => !isAutomatic))
+    throw invalid('drainHttp(servers, options)', 'servers that are not drained yet', 'one that is')
+  for (const other of others) other.cancel()
   return new Drain(checked, settings, false)
 }
 

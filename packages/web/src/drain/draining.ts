@@ -79,7 +79,7 @@ export class Draining {
     for (const server of this.servers) forgetChecks(server)
     await twoTurns()
     this.end = performance.now()
-    status(this.cut.connections > 0 ? `cut ${this.cut.requests} requests, ${this.cut.connections} connections` : 'drained')
+    status(this.cut.connections > 0 ? `cut; answers lost: ${this.cut.requests}` : 'drained')
     show(true)
     if (this.problems.length === 1) throw this.problems[0]
     if (this.problems.length > 1) throw new AggregateError(this.problems, `${this.settings.name}: several errors`)
@@ -105,12 +105,7 @@ export class Draining {
   }
 
   private sayGoodbye(connection: Connection): void {
-    try {
-      sayGoodbye(connection, this.settings, this.isLate)
-    } catch (error) {
-      // The application's own last words.
-      this.problems.push(error)
-    }
+    sayGoodbye(connection, this.settings, this.isLate, (error) => this.problems.push(error))
   }
 
   private async stopIntake(): Promise<void> {
@@ -177,7 +172,7 @@ export class Draining {
       session?.destroy()
       socket.destroy()
     }
-    for (const server of this.servers) if ('closeAllConnections' in server) server.closeAllConnections()
+    for (const server of this.servers as readonly { closeAllConnections?(): void }[]) server.closeAllConnections?.()
     this.cut.requests = cut.length
     if (cut.length === 0) return
     const shown = cut.length > 5 ? [...cut.slice(0, 5), `${cut.length - 5} more`] : cut

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
-import type { Duplex } from 'node:stream'
+import type { Duplex, Writable } from 'node:stream'
 import { setTimeout } from 'node:timers'
 import type { Connection } from './connection.js'
 import { type Frames, libraryOf } from './frames.js'
@@ -18,7 +18,7 @@ const told = new WeakSet<object>()
 const begun = new WeakSet<object>()
 
 /** Tells what would go on for ever that it is over. To be called often: each is told once. */
-export function sayGoodbye(connection: Connection, { ws, sse }: Settings, isLate: boolean): void {
+export function sayGoodbye(connection: Connection, { ws, sse }: Settings, isLate: boolean, fail: (error: unknown) => void): void {
   const { use, socket } = connection
   switch (use) {
     case 'webSocket':
@@ -30,11 +30,11 @@ export function sayGoodbye(connection: Connection, { ws, sse }: Settings, isLate
         if (!stream.headersSent) continue
         if (tunnel === 'upgraded') isLate && stream.end()
         else if (tunnel) endWebSocket(stream, tunnel, ws, () => stream.end())
-        else if (isEventStream(stream)) endEvents(stream, responseOf(stream), sse)
+        else if (isEventStream(stream)) endEvents(stream, responseOf(stream), sse, fail)
       }
       break
     case 'busy':
-      if (connection.isEventStream) endEvents(connection.latest as ServerResponse, connection.latest as ServerResponse, sse)
+      if (connection.isEventStream) endEvents(connection.latest as ServerResponse, connection.latest as ServerResponse, sse, fail)
       break
     default:
   }
@@ -66,21 +66,26 @@ function endWebSocket(stream: Duplex, frames: Frames, { code, timeout }: Setting
   else if (stream.writable) stream.write(Buffer.from([0x88, 2, code >> 8, code & 0xff]))
 }
 
-function endEvents(
-  stream: ServerResponse | ServerHttp2Stream,
-  response: ServerResponse | Http2ServerResponse | ServerHttp2Stream,
+async function endEvents(
+  stream: Writable,
+  response: Writable,
   sse: Settings['sse'],
-): void {
+  fail: (error: unknown) => void,
+): Promise<void> {
   if (sse === 'wait' || told.has(stream)) return
   told.add(stream)
   // The application may go on writing events.
   stream.on('error', () => {})
   response.on('error', () => {})
   try {
-    if (typeof sse === 'function') sse(response)
-  } finally {
-    if (!stream.writableEnded) response.end()
+    const said = typeof sse === 'function' ? sse(response) : undefined
+    // What is no promise is over: its stream ends before anybody writes to it again.
+    if (said instanceof Promise) await said
+  } catch (error) {
+    // The application's own last words.
+    fail(error)
   }
+  if (!stream.writableEnded) response.end()
 }
 
 /** What the handler of a stream answers with. */

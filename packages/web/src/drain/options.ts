@@ -1,14 +1,13 @@
-import type { ServerResponse } from 'node:http'
-import type { Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
+import type { Writable } from 'node:stream'
 import type { Duration } from 'exodos'
 import { checkOptions, invalid, milliseconds } from '../input/input.js'
 import { type HttpServer, isHttpServer } from '../input/server.js'
 
 /**
- * What to do with an event stream: end it, leave it to the application, or say something last and end it. What is written to, is
- * what its handler was given: a stream where it listens for 'stream' of HTTP/2.
+ * What to do with an event stream: end it, leave it to the application, or say something last and end it, after a promise that is returned.
+ * It is what its handler was given: a response, or a stream of HTTP/2.
  */
-export type EventStreamPolicy = 'end' | 'wait' | ((response: ServerResponse | Http2ServerResponse | ServerHttp2Stream) => void)
+export type EventStreamPolicy = 'end' | 'wait' | ((stream: Writable) => unknown)
 
 /** What to do with connections that the kernel holds for this server when it stops listening. */
 export type BacklogPolicy = 'shrink' | 'handover'

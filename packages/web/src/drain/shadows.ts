@@ -7,18 +7,24 @@ import type { HttpServer } from '../input/server.js'
  * close connections that are idle, and report an error when there is nothing left to close.
  */
 export function leaveClosingToUs(server: HttpServer): void {
-  const shadow = (name: string, value: unknown) =>
-    Object.defineProperty(server, name, { value, configurable: true, writable: true })
-  shadow('closeIdleConnections', () => {})
-  shadow('close', (callback?: (error?: Error) => void) => {
+  shadow(server, 'closeIdleConnections', () => {})
+  // Who has a `close` of its own does more than that.
+  if (Object.hasOwn(server, 'close')) return
+  shadow(server, 'close', (callback?: (error?: Error) => void) => {
     if (typeof callback !== 'function') return server
     if (isOpen(server)) server.once('close', () => callback())
     else process.nextTick(callback)
     return server
   })
-  // A new life.
+}
+
+/** Until it listens again: a new life. */
+function shadow(server: HttpServer, name: string, value: unknown): void {
+  const before = Object.getOwnPropertyDescriptor(server, name)
+  Object.defineProperty(server, name, { value, configurable: true, writable: true })
   server.once('listening', () => {
-    for (const name of ['closeIdleConnections', 'close']) delete (server as unknown as Record<string, unknown>)[name]
+    if (before) Object.defineProperty(server, name, before)
+    else delete (server as unknown as Record<string, unknown>)[name]
   })
 }
 

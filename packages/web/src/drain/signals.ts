@@ -19,7 +19,7 @@ export function signalsOf(connection: Connection | undefined, request: IncomingM
   if (!connection) return signals
   connection.signals.add(signals)
   const forget = () => connection.signals.delete(signals)
-  if ('stream' in request) request.stream.once('close', forget)
+  if ('stream' in request) request.stream.closed ? forget() : request.stream.once('close', forget)
   else whenAnswered(connection, request, forget)
   return signals
 }

@@ -1,9 +1,15 @@
-import type { Server as HttpServerOfNode } from 'node:http'
-import type { Http2SecureServer, Http2Server } from 'node:http2'
-import type { Server as HttpsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 
-/** A server of `node:http`, `node:https` or `node:http2`, also one that a framework has made. */
-export type HttpServer = HttpServerOfNode | HttpsServer | Http2Server | Http2SecureServer
+/**
+ * A server of `node:http`, `node:https` or `node:http2`, also one that a framework has made: what these have in common, whatever their
+ * requests and responses are.
+ */
+export interface HttpServer extends NodeJS.EventEmitter {
+  readonly listening: boolean
+  address(): AddressInfo | string | null
+  close(callback?: (error?: Error) => void): unknown
+  setTimeout(milliseconds?: number): unknown
+}
 
 /** Servers that answer to the end, whatever becomes of the others. */
 export const neverDrained = new WeakSet<object>()

@@ -20,12 +20,12 @@ const waiting = new Set<() => void>()
  * Says that this process can take requests: readiness and start-up probes answer 200 from now on. The first call also
  * tells systemd (`READY=1`) and PM2 (`ready`) where they have started this process and wait for it.
  *
- * It may be given to `listen` as it is: an error that comes with the call is thrown, as Express has it for a port that is taken.
+ * It may be given to `listen` as it is: an error that comes with the call, as Express has it for a port that is taken, is thrown.
  *
  * Once leaving has begun it does nothing. It is a matter of this process, or worker thread, and not of a server.
  */
-export function ready(error?: Error): void {
-  if (error instanceof Error) throw error
+export function ready(listened?: unknown): void {
+  if (listened instanceof Error) throw listened
   if (exiting.aborted) return
   announceAtExit()
   now = { status: 'ok' }
