@@ -22,5 +22,10 @@ function drainServers(): void {
   } catch {
     return
   }
-  load(path)
+  try {
+    load(path)
+  } catch {
+    // A Node that can't require ES modules; what else is wrong with it must not keep the program from starting.
+    import(process.getBuiltinModule('node:url').pathToFileURL(path).href).catch((error: Error) => process.emitWarning(error))
+  }
 }

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { ServerResponse } from 'node:http'
 import type { ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
@@ -53,12 +54,18 @@ export class Connection {
     return (this.socket as { _httpMessage?: ServerResponse | null })._httpMessage ?? undefined
   }
 
+  /** A stream that is no socket doesn't tell. */
+  private get hasWritten(): boolean {
+    const { bytesWritten = Number.POSITIVE_INFINITY } = this.socket as Partial<Socket>
+    return bytesWritten > this.writtenBefore
+  }
+
   get isUpgraded(): boolean {
     return this.upgraded !== undefined
   }
 
   get use(): Use {
-    if (this.upgraded) return this.socket.bytesWritten > this.writtenBefore ? this.upgraded : 'upgrading'
+    if (this.upgraded) return this.hasWritten ? this.upgraded : 'upgrading'
     if (this.session) return 'session'
     const { latest } = this
     if (latest && !latest.closed && !latest.destroyed) return 'busy'
@@ -83,7 +90,8 @@ export class Connection {
 
   /** Bytes that went through it. */
   get traffic(): number {
-    return this.socket.bytesRead + (this.upgraded ? this.socket.bytesWritten : 0)
+    const { bytesRead = 0, bytesWritten = 0 } = this.socket as Partial<Socket>
+    return bytesRead + (this.upgraded ? bytesWritten : 0)
   }
 
   /** Not all that was written has been taken by the client. */
@@ -128,13 +136,14 @@ export class Connection {
     this.requests++
     this.upgraded = by
     if (by === 'webSocket') this.frames = followFrames(this.socket, true)
-    this.writtenBefore = this.socket.bytesWritten
+    this.writtenBefore = this.socket.bytesWritten ?? 0
   }
 
   /** Keeps a request back until all that came in its packet has been read. */
   hold(handOn: () => void): void {
     if (this.held.length === 0) process.nextTick(() => this.handOn())
-    this.held.push(handOn)
+    // Each in its own async context.
+    this.held.push(AsyncResource.bind(handOn))
   }
 
   handOn(): void {
@@ -156,7 +165,8 @@ export class Connection {
     this.heard = traffic
     if (upgraded) return Math.max(begin, this.heardAt) + silence
     const since = Math.max(begin, this.since) + (this.requests === 0 ? firstRequest : linger)
-    return Math.max(since, this.heardAt + firstRequest)
+    // A session talks of other things, too.
+    return this.session ? since : Math.max(since, this.heardAt + firstRequest)
   }
 
   /**
@@ -171,7 +181,8 @@ export class Connection {
     let hadSent = false
     const timer = setInterval(() => {
       if (hadSent) socket.destroy()
-      hadSent = socket.writableLength === 0
+      // What TLS is spoken over may be a stream of somebody's own: there the end of it is never told.
+      hadSent = socket.writableFinished || (socket.writableLength === 0 && socket.remoteAddress === undefined)
     }, ms).unref()
     socket.once('close', () => clearInterval(timer))
     // What somebody still writes to it, or the client's reset, is nobody's business any more.

@@ -43,8 +43,7 @@ export function drainHttp(servers: HttpServer | readonly HttpServer[], options: 
 
 /** Drains a server that was found, as long as nobody says anything of it. */
 export function drainAutomatically(server: HttpServer): void {
-  // One that is made while the process leaves is somebody's who knows.
-  if (!drains.has(server) && !exiting.aborted) new Drain([server], checkDrainOptions({}), true)
+  if (!drains.has(server)) new Drain([server], checkDrainOptions({}), true)
 }
 
 /** The drain of one or several servers, as `drainHttp` returns it. */
@@ -132,26 +131,27 @@ export class Drain implements AsyncDisposable {
   #register(): void {
     if (this.#hooks.length > 0) return
     const { name, timeout, readinessDelay } = this.#settings
-    this.#hooks = [
+    const drain = onExit((ctx) => this.#leave(ctx), {
+      name,
+      phase: 'drain',
+      state: () => this.stats(),
+      ...(timeout === undefined ? {} : { timeout }),
+    })
+    this.#hooks = [drain]
+    // Nobody is told any more of a server that comes so late.
+    if (exiting.aborted) return
+    const announce = onExit((ctx) => this.#announce(ctx), {
+      name: `${name}: readiness window`,
+      phase: 'announce',
       // A window that can't fit into the grace period is told at once, as a timeout is.
-      onExit((ctx) => this.#announce(ctx), {
-        name: `${name}: readiness window`,
-        phase: 'announce',
-        ...(readinessDelay > 0 ? { timeout: readinessDelay + READY_TO_GO } : {}),
-      }),
-      onExit((ctx) => this.#leave(ctx), {
-        name,
-        phase: 'drain',
-        state: () => this.stats(),
-        ...(timeout === undefined ? {} : { timeout }),
-      }),
-    ]
+      ...(readinessDelay > 0 ? { timeout: readinessDelay + READY_TO_GO } : {}),
+    })
+    this.#hooks.push(announce)
   }
 
   #listening(server: HttpServer): void {
     if (this.#draining) void this.#draining.listening(server)
-    // Too late for a hook of announce: the process is leaving.
-    else if (!exiting.aborted) this.#register()
+    else this.#register()
   }
 
   #unregister(): void {

@@ -8,7 +8,7 @@ import { closeSession, LAST_ANSWER, NO_ANSWER, sayGoodbye } from './goodbye.js'
 import { stopIntake } from './intake.js'
 import type { Settings } from './options.js'
 import { describe, progress } from './progress.js'
-import { forgetChecks, isOpen, leaveClosingToUs, sayCloseIn } from './shadows.js'
+import { forgetChecks, giveClosingBack, isOpen, leaveClosingToUs, sayCloseIn } from './shadows.js'
 import { abort } from './signals.js'
 import type { DrainStats } from './stats.js'
 
@@ -76,7 +76,10 @@ export class Draining {
     this.isLate = true
     await intake
     this.cutTheRest()
-    for (const server of this.servers) forgetChecks(server)
+    for (const server of this.servers) {
+      forgetChecks(server)
+      giveClosingBack(server)
+    }
     await twoTurns()
     this.end = performance.now()
     status(this.cut.connections > 0 ? `cut; answers lost: ${this.cut.requests}` : 'drained')
@@ -170,6 +173,7 @@ export class Draining {
       else if (use !== 'upgraded' && use !== 'webSocket' && connection.hasUnsent) cut.push('an answer that was not read')
       this.cut.connections++
       session?.destroy()
+      socket.on('error', () => {})
       socket.destroy()
     }
     for (const server of this.servers as readonly { closeAllConnections?(): void }[]) server.closeAllConnections?.()

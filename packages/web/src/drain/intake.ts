@@ -40,7 +40,7 @@ export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, isL
     // From now on the kernel holds no more than one connection that isn't accepted: others get no answer, try again, and are refused.
     handle.listen(0)
     if (typeof address === 'string') await untilQuiet(server)
-    else await closeBehindOurOwn(handle, address.port, addresses(address.address), isLate)
+    else await closeBehindOurOwn(handle, address.port, addresses(address.address), () => isLate() || !server.listening)
   }
   stopListening(server)
 }
@@ -65,7 +65,7 @@ async function untilQuiet(server: HttpServer): Promise<void> {
  * The kernel's one place is free right after something was accepted: then we connect to ourselves. If we have got it, nobody else waits,
  * or can; but for those who were half connected before: where there is somebody, they are given the time to try again.
  */
-async function closeBehindOurOwn(handle: Handle, port: number, hosts: string[], isLate: () => boolean): Promise<void> {
+async function closeBehindOurOwn(handle: Handle, port: number, hosts: string[], isOver: () => boolean): Promise<void> {
   const { onconnection } = handle
   const own = new Set<Socket>()
   const isOwn = (other: number | undefined) => Array.from(own, ({ localPort }) => localPort).includes(other)
@@ -79,15 +79,17 @@ async function closeBehindOurOwn(handle: Handle, port: number, hosts: string[], 
   const began = performance.now()
   let latest = began
   await new Promise<void>((resolve) => {
+    let isDone = false
     const done = () => {
+      isDone = true
       clearInterval(again)
       resolve()
     }
     // After the loop was blocked, what waits is read first.
     const again = setInterval(async () => {
       await setImmediate()
-      if (isLate() || performance.now() > latest + NO_PROGRESS) done()
-      else connectToOurselves()
+      if (isOver() || performance.now() > latest + NO_PROGRESS) done()
+      else if (!isDone) connectToOurselves()
     }, NEXT_TRY)
     handle.onconnection = (error, client) => {
       if (client && isOwn(portOf(client))) client.close()

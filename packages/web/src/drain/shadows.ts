@@ -2,30 +2,45 @@ import type { ServerResponse } from 'node:http'
 import { Server } from 'node:net'
 import type { HttpServer } from '../input/server.js'
 
+/** How to give a server its own methods back. */
+const restores = new WeakMap<HttpServer, () => void>()
+
 /**
  * Whoever calls `server.close()` while the server is drained, or after that, is called back when it is closed. The server's own would
  * close connections that are idle, and report an error when there is nothing left to close.
  */
 export function leaveClosingToUs(server: HttpServer): void {
-  shadow(server, 'closeIdleConnections', () => {})
-  // Who has a `close` of its own does more than that.
-  if (Object.hasOwn(server, 'close')) return
-  shadow(server, 'close', (callback?: (error?: Error) => void) => {
-    if (typeof callback !== 'function') return server
+  if (restores.has(server)) return
+  const before = ['closeIdleConnections', 'close'].map((name) => [name, Object.getOwnPropertyDescriptor(server, name)] as const)
+  const own = Object.hasOwn(server, 'close') ? server.close : undefined
+  const closed = (callback?: (error?: Error) => void) => {
+    if (typeof callback !== 'function') return
     if (isOpen(server)) server.once('close', () => callback())
     else process.nextTick(callback)
+  }
+  shadow(server, 'closeIdleConnections', () => {})
+  shadow(server, 'close', (callback?: (error?: Error) => void) => {
+    // Who has a `close` of its own does more than that.
+    if (own) own.call(server, () => closed(callback))
+    else closed(callback)
     return server
+  })
+  restores.set(server, () => {
+    restores.delete(server)
+    for (const [name, descriptor] of before) {
+      if (descriptor) Object.defineProperty(server, name, descriptor)
+      else delete (server as unknown as Record<string, unknown>)[name]
+    }
   })
 }
 
-/** Until it listens again: a new life. */
+/** The drain is over. When the server listens again, that is a new life. */
+export function giveClosingBack(server: HttpServer): void {
+  server.once('listening', () => restores.get(server)?.())
+}
+
 function shadow(server: HttpServer, name: string, value: unknown): void {
-  const before = Object.getOwnPropertyDescriptor(server, name)
   Object.defineProperty(server, name, { value, configurable: true, writable: true })
-  server.once('listening', () => {
-    if (before) Object.defineProperty(server, name, before)
-    else delete (server as unknown as Record<string, unknown>)[name]
-  })
 }
 
 export function stopListening(server: HttpServer): void {

@@ -9,7 +9,8 @@ export function milliseconds(duration: Duration, argument: string): number {
   if (typeof ms !== 'number' || !(ms >= 0) || ms === Number.POSITIVE_INFINITY) {
     throw invalid(argument, "milliseconds ≥ 0 or a string such as '500ms', '2s', '1m'", duration)
   }
-  return ms
+  // Above that Node's timers fire at once.
+  return Math.min(ms, 2 ** 31 - 1)
 }
 
 /** The error for an argument that is not what was expected. */
