@@ -6,6 +6,7 @@ export interface Seen {
   readonly pid: number
   readonly parent: number
   readonly group: number
+  readonly session: number
   readonly state: string
   /** Clock ticks since boot: tells a process from a later one with the same pid. */
   readonly startTime: string
@@ -16,8 +17,9 @@ export function seen(pid: number): Seen | undefined {
   const text = read(`/proc/${pid}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
-  const [state = '', parent, group, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  return { pid, parent: Number(parent), group: Number(group), state, startTime: rest[16] as string }
+  const [state = '', parent, group, session, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const startTime = rest[15] as string
+  return { pid, parent: Number(parent), group: Number(group), session: Number(session), state, startTime }
 }
 
 export function allSeen(): Seen[] {
