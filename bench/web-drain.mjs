@@ -16,12 +16,20 @@ const ATTEMPTS = 4
 /** A user that is late by more, in ms, isn't the user it is meant to be: those who connect in advance wait for 500 of the 1000 they have. */
 const DRIVER_LATE = 400
 
-export async function benchmark({ node, rounds = 1, connections = 500, seed = 1, stacks = STACKS }) {
+export async function benchmark({ node, rounds = 1, connections = 500, seed = 1, stacks = STACKS, answersBefore }) {
   const results = []
   for (let round = 0; round < rounds; round++) {
     for (const stack of stacks) {
       process.stderr.write(`  ${stack}, ${connections} connections, seed ${seed + round}\n`)
-      results.push(await soundRun({ stack, connections, seed: seed + round, ...(node && { node }) }))
+      results.push(
+        await soundRun({
+          stack,
+          connections,
+          seed: seed + round,
+          ...(node && { node }),
+          ...(answersBefore && { answersBefore }),
+        }),
+      )
     }
   }
   const of = (stack) => results.filter((result) => result.stack === stack)
@@ -114,6 +122,7 @@ if (import.meta.main ?? process.argv[1] === import.meta.filename) {
       connections: { type: 'string', default: '500' },
       stacks: { type: 'string', default: STACKS.join() },
       seed: { type: 'string', default: '1' },
+      answers: { type: 'string' },
       rounds: { type: 'string', default: '1' },
       node: { type: 'string' },
       json: { type: 'string' },
@@ -125,6 +134,7 @@ if (import.meta.main ?? process.argv[1] === import.meta.filename) {
     connections: Number(values.connections),
     seed: Number(values.seed),
     stacks: values.stacks.split(','),
+    ...(values.answers && { answersBefore: Number(values.answers) }),
   })
   if (values.json) writeFileSync(values.json, JSON.stringify(results, null, 1))
   for (const text of [...results.map(losses), ...notes]) if (text) console.log(text)

@@ -278,7 +278,7 @@ describe('--report and --grace', () => {
       },
     ],
   ])('the report keeps to its schema, and holds those of the program: %s', async (_, source, signal, expected) => {
-    const program = start(`${prelude} ${source}; say('ready')`, reporting('--grace=1s', '--kill-after=500ms'))
+    const program = start(`${prelude} ${source}; say('ready')`, reporting('--grace=1s', '--kill-after=3s'))
     if (signal) {
       await program.until('ready')
       program.kill(signal)
