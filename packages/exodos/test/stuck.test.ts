@@ -213,6 +213,8 @@ describe('exodos run', () => {
   }
 
   test.each(KINDS)('C42 blocked by %s, wherever it is, then SIGTERM: bounded; its hooks run if it can be freed', async (kind) => {
+    // What can be freed is, and then waits for nothing: on a starved machine to free it takes its time.
+    const grace = NATIVE.includes(kind) ? 2 : 5
     const seen = await lanes(Object.entries(PLACES), kind === 'execSync' ? 6 : 3, async ([place, how]) => {
       const source = `${prelude}${kinds}
 import { createServer } from 'node:http'
@@ -220,7 +222,7 @@ onExit(async () => { await sleep(50); say('saved') }, { name: 'saves' })
 hold()
 const stuck = () => kinds['${kind}']()
 ${how}`
-      const ended = await timed(source, 'ready', 'SIGTERM', supervised('--grace', '2s', '--kill-after', '1s'))
+      const ended = await timed(source, 'ready', 'SIGTERM', supervised('--grace', `${grace}s`, '--kill-after', '1s'))
       const { signal, lines, stderr, after } = ended
       const [blocked] = runReport(ended).blocked
       const saved = lines.includes('saved')
@@ -232,7 +234,7 @@ ${how}`
         outcome,
         isTold: stderr.includes(blocked?.freed ? 'it was freed, and goes on' : "it can't be freed"),
         answered: lines.includes('answered'),
-        inTime: after < 3000 + MARGIN || after,
+        inTime: after < (grace + 1) * 1000 + MARGIN || after,
       }
     })
     const right = NATIVE.includes(kind)
