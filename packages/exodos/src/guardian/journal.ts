@@ -14,8 +14,6 @@ import type { Action } from './record.js'
 
 /** Rewritten above so many bytes, if most of it is over. */
 const LONG = 1 << 20
-/** Emptied above so many bytes, if all of it is over. */
-const NOT_SHORT = 4096
 
 /** A record that has not been done or cancelled. */
 export interface Entry {
@@ -77,7 +75,8 @@ export class Journal {
   /** Done, or cancelled: after it has returned nobody does it. */
   remove(id: number): void {
     if (!this.live.delete(id)) return
-    if (this.live.size === 0 && this.size > NOT_SHORT) {
+    if (this.live.size === 0) {
+      // An empty journal tells the waiter that there is nothing to be done.
       ftruncateSync(this.fd, 0)
       this.size = 0
     } else {
@@ -85,10 +84,6 @@ export class Journal {
       if (this.size > LONG) this.compact()
     }
     if (this.survives === 'power') fdatasyncSync(this.fd)
-  }
-
-  failed(id: number, error: string): void {
-    this.write({ failed: id, error })
   }
 
   close(): void {
@@ -126,6 +121,16 @@ export class Journal {
     closeSync(this.fd)
     this.fd = fd
     this.size = text.length
+  }
+}
+
+/** Adds a line to the journal of an owner that has died. */
+export function note(path: string, line: Line): void {
+  const fd = open(path)
+  try {
+    writeSync(fd, `${JSON.stringify(line)}\n`)
+  } finally {
+    closeSync(fd)
   }
 }
 

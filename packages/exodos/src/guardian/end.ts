@@ -1,0 +1,139 @@
+import { readFileSync } from 'node:fs'
+import { allSeen, environmentOf, type Seen, seen } from '../system/proc.js'
+import { DONE, type Outcome } from './record.js'
+import type { Steps } from './steps.js'
+
+/** Whom to end, and how. */
+export interface Target {
+  readonly pid: number
+  /** As /proc has it: tells the process from a later one with the same pid. */
+  readonly start: string
+  /** All that is in the group, or in the session, whose leader the process is. */
+  readonly group: boolean
+  /** Asks it to end. */
+  readonly signal: NodeJS.Signals
+  /** Milliseconds from asking to SIGKILL. */
+  readonly timeout: number
+  /** `NAME=value` in the environment that a process was started with: finds those that have left the group, too. */
+  readonly cookie?: string | undefined
+}
+
+/** Milliseconds in which a process that was sent SIGKILL is gone, unless the kernel holds it. */
+const KILLED = 5000
+/** Milliseconds between two looks: the first, and at most. */
+const FIRST_LOOK = 1
+const LAST_LOOK = 50
+
+/**
+ * Ends a process, or its group: asks, waits, kills, and waits until it has gone. A process is known by its pid and its start time, and
+ * both are looked at again just before each signal. Never ends ourselves, those that started us, and those of another user (root ends
+ * what it has started as somebody else).
+ */
+export function* end(target: Target): Steps<Outcome> {
+  const { pid, start, signal, timeout } = target
+  const reason = refused(target)
+  if (reason !== undefined) return { left: `process ${pid} ${reason}` }
+  const found = seen(pid)
+  let rest = yield* tell(target, signal, timeout)
+  if (rest.length > 0) rest = yield* tell(target, 'SIGKILL', KILLED)
+  if (rest.length > 0)
+    throw new Error(`still there ${KILLED} ms after SIGKILL: process ${rest.map((each) => each.pid).join(', ')}`)
+  return found && found.startTime !== start ? { left: `process ${pid} is not the one that was recorded` } : DONE
+}
+
+/** Sends each member the signal once, those that come later as well; returns whoever is left when all have gone or time is up. */
+function* tell(target: Target, signal: NodeJS.Signals, timeout: number): Steps<Seen[]> {
+  const deadline = performance.now() + timeout
+  const told = new Set<string>()
+  let rest = members(target)
+  let pause = FIRST_LOOK
+  while (rest.length > 0 && performance.now() < deadline) {
+    for (const member of rest) {
+      const name = `${member.pid} ${member.startTime}`
+      if (!told.has(name)) send(member, signal)
+      told.add(name)
+    }
+    // To look for all members is dear: it is done when those that are known have gone.
+    for (let known = rest; known.length > 0 && performance.now() < deadline; known = known.filter(isStill)) {
+      yield { sleep: pause }
+      pause = Math.min(pause * 2, LAST_LOOK)
+    }
+    rest = members(target)
+  }
+  return rest
+}
+
+/**
+ * The process, as long as it is the one that was recorded, and those that belong to it. The number of a group or a session isn't given
+ * to a new process while there are members. So where its leader is another one now, none are left of ours; where there is no leader,
+ * they are ours if they are younger than it.
+ */
+function members({ pid, start, group, cookie }: Target): Seen[] {
+  const leader = seen(pid)
+  if (!group && cookie === undefined) return leader && leader.startTime === start && isAlive(leader) ? [leader] : []
+  const isNumberOurs = group && (!leader || leader.startTime === start)
+  const spared = ourLine()
+  const belongs = (each: Seen): boolean => {
+    if (each.pid === pid) return each.startTime === start
+    const isMember = isNumberOurs && BigInt(each.startTime) >= BigInt(start) && (each.group === pid || each.session === pid)
+    return isMember || hasCookie(each.pid, cookie)
+  }
+  return allSeen().filter((each) => isAlive(each) && !spared.has(each.pid) && belongs(each) && isOurs(each.pid))
+}
+
+function refused({ pid, start }: Target): string | undefined {
+  if (!Number.isInteger(pid) || pid <= 1) return 'is never ended'
+  if (!/^\d+$/.test(start)) return 'was recorded without its start time, so it is not known from a later one'
+  if (pid === process.pid) return 'is the one that was to end it'
+  if (ourLine().has(pid)) return 'is one that has started us'
+  if (seen(pid)?.startTime === start && !isOurs(pid)) return 'belongs to another user'
+  return undefined
+}
+
+/** Ourselves, who started us, and so on. */
+function ourLine(): Set<number> {
+  const line = new Set([0, 1])
+  for (let pid: number | undefined = process.pid; pid !== undefined && !line.has(pid); pid = seen(pid)?.parent) line.add(pid)
+  return line
+}
+
+function send(member: Seen, signal: NodeJS.Signals): void {
+  if (!isStill(member)) return
+  try {
+    process.kill(member.pid, signal)
+    // One that is stopped couldn't hear it.
+    if (member.state === 'T') process.kill(member.pid, 'SIGCONT')
+  } catch (error) {
+    // It has gone; or it has become another user's by running a program that is set to, and will be found to be still there.
+    const { code } = error as NodeJS.ErrnoException
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error
+  }
+}
+
+function isStill({ pid, startTime }: Seen): boolean {
+  const now = seen(pid)
+  return now !== undefined && now.startTime === startTime && isAlive(now)
+}
+
+/** Of a zombie only the exit code is left. */
+function isAlive({ state }: Seen): boolean {
+  return state !== 'Z' && state !== 'X'
+}
+
+function isOurs(pid: number): boolean {
+  const own = process.getuid?.()
+  return own === 0 || /^Uid:\s*(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] === String(own)
+}
+
+function hasCookie(pid: number, cookie: string | undefined): boolean {
+  const [name, ...value] = cookie?.split('=') ?? []
+  return name !== undefined && name !== '' && environmentOf(pid, name) === value.join('=')
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'latin1')
+  } catch {
+    return ''
+  }
+}
