@@ -1,6 +1,6 @@
 /**
- * Cleanups written down as data, which are done however the process ends: by a hook when it leaves; by a guardian when it was killed, ran
- * out of memory or crashed; at the next start when the guardian is gone, too.
+ * Cleanups written down as data, which are done however the process ends: by a hook when it leaves; by a guardian when it
+ * was killed, ran out of memory or crashed; at the next start when the guardian is gone, too.
  *
  * @packageDocumentation
  */
@@ -71,11 +71,11 @@ export interface ConfigureOptions {
 }
 
 /**
- * Removes a path when the process ends, whichever way. To be called before the path is made: then nothing can be left. What is there at the
- * call, or at `made()`, is what is removed; something else in its place is left alone.
+ * Removes a path when the process ends, whichever way. To be called before the path is made: then nothing can be left. What
+ * is there at the call, or at `made()`, is what is removed; something else in its place is left alone.
  *
- * Throws `ERR_EXODOS_INVALID_ARG` for bad input and for paths that are never removed: `/`, the home and current directories and what they are
- * in, mount points, relative paths, and what others can write to.
+ * Throws `ERR_EXODOS_INVALID_ARG` for bad input and for paths that are never removed: `/`, the home and current directories
+ * and what they are in, mount points, relative paths, and what others can write to.
  */
 function path(target: string, options: PathOptions = {}): DurablePath {
   if (typeof target !== 'string') throw invalid('durable.path(path)', 'an absolute path', target)
@@ -90,7 +90,10 @@ function path(target: string, options: PathOptions = {}): DurablePath {
   })
 }
 
-/** Ends a process, or its group, when this one ends, whichever way. Never another one that has got its pid. Throws `ERR_EXODOS_INVALID_ARG`. */
+/**
+ * Ends a process, or its group, when this one ends, whichever way. Never another one that has got its pid. Throws
+ * `ERR_EXODOS_INVALID_ARG`.
+ */
 function endProcess(target: ChildProcess | number, options: ProcessOptions = {}): DurableRecord {
   checkOptions('durable.process(process, options)', options, ['name', 'group', 'signal', 'timeout'])
   const pid = typeof target === 'number' ? target : target?.pid
@@ -139,8 +142,8 @@ function status(): DurableStatus {
 }
 
 /**
- * Does what processes that are dead have left behind; `dryRun` only tells. The first record of a process does the same in a process of its
- * own.
+ * Does what processes that are dead have left behind; `dryRun` only tells. The first record of a process does the same in a
+ * process of its own.
  */
 async function recoverNow(options: { dryRun?: boolean } = {}): Promise<Recovered> {
   checkOptions('durable.recover(options)', options, ['dryRun'])

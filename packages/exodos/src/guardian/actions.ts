@@ -43,7 +43,10 @@ function callOf({ module, export: name, args, cwd, timeout }: CallAction): Comma
   return { argv, cwd, timeout, env: environment() }
 }
 
-/** What programs need to be found, and to find what is their user's; nothing that was meant for the owner alone, as NODE_OPTIONS. */
+/**
+ * What programs need to be found, and to find what is their user's; nothing that was meant for the owner alone, as
+ * NODE_OPTIONS.
+ */
 const PASSED = [
   'PATH',
   'HOME',

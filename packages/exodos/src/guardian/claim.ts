@@ -89,7 +89,10 @@ async function takeOver(state: string, { owner, name }: Dead, recovered: Recover
   removeOwner(dir)
 }
 
-/** Tries an action until it is done, or hopeless. What is over is noted at once: whoever claims after our death doesn't do it again. */
+/**
+ * Tries an action until it is done, or hopeless. What is over is noted at once: whoever claims after our death doesn't do it
+ * again.
+ */
 async function settle(state: string, dir: string, entry: Found, recovered: Recovered): Promise<void> {
   const { action, id } = entry
   const journal = join(dir, entry.journal)

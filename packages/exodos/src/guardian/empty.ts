@@ -50,13 +50,14 @@ interface Level {
 }
 
 /**
- * Removes all that is in a directory, and says in words what it left alone: mount points; all of it when the directory isn't the one
- * meant. The first error is thrown at the end, when all else has gone.
+ * Removes all that is in a directory, and says in words what it left alone: mount points; all of it when the directory isn't
+ * the one meant. The first error is thrown at the end, when all else has gone.
  *
  * A symbolic link is removed and never followed, not even one that takes the place of a directory under our hands: a directory is
- * opened with O_NOFOLLOW, and its entries are reached through /proc/self/fd/<descriptor>/. Elsewhere Node has nothing like that. There
- * each directory is first moved to the top of the tree, under a name that nobody knows, and then looked at and emptied by its path: who
- * exchanges the directory of the old name exchanges nothing of ours. Only who watches the top of the tree could be in time.
+ * opened with O_NOFOLLOW, and its entries are reached through /proc/self/fd/<descriptor>/. Elsewhere Node has nothing like
+ * that. There each directory is first moved to the top of the tree, under a name that nobody knows, and then looked at and
+ * emptied by its path: who exchanges the directory of the old name exchanges nothing of ours. Only who watches the top of
+ * the tree could be in time.
  */
 export function* empty(path: string, identity?: Identity, byDescriptor = BY_DESCRIPTOR): Steps<string[]> {
   const walk = new Walk(path, byDescriptor)

@@ -25,9 +25,9 @@ const FIRST_LOOK = 1
 const LAST_LOOK = 50
 
 /**
- * Ends a process, or its group: asks, waits, kills, and waits until it has gone. A process is known by its pid and its start time, and
- * both are looked at again just before each signal. Never ends ourselves, those that started us, and those of another user (root ends
- * what it has started as somebody else).
+ * Ends a process, or its group: asks, waits, kills, and waits until it has gone. A process is known by its pid and its start
+ * time, and both are looked at again just before each signal. Never ends ourselves, those that started us, and those of
+ * another user (root ends what it has started as somebody else).
  */
 export function* end(target: Target): Steps<Outcome> {
   const { pid, start, signal, timeout } = target
@@ -64,9 +64,9 @@ function* tell(target: Target, signal: NodeJS.Signals, timeout: number): Steps<S
 }
 
 /**
- * The process, as long as it is the one that was recorded, and those that belong to it. The number of a group or a session isn't given
- * to a new process while there are members. So where its leader is another one now, none are left of ours; where there is no leader,
- * they are ours if they are younger than it.
+ * The process, as long as it is the one that was recorded, and those that belong to it. The number of a group or a session
+ * isn't given to a new process while there are members. So where its leader is another one now, none are left of ours; where
+ * there is no leader, they are ours if they are younger than it.
  */
 function members({ pid, start, group, cookie }: Target): Seen[] {
   const leader = seen(pid)

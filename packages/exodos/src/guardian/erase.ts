@@ -23,10 +23,10 @@ export interface EraseOptions {
 }
 
 /**
- * Removes a path. What has an identity is moved aside first, looked at there, where nobody else has it in his hands, and then removed:
- * a file that comes to the path at the wrong moment is put back, as nothing that is looked at under a name it can lose is sure to be
- * what is removed under that name. Without an identity whatever is there is meant. Errors of the system are thrown: it is to be tried
- * again.
+ * Removes a path. What has an identity is moved aside first, looked at there, where nobody else has it in his hands, and
+ * then removed: a file that comes to the path at the wrong moment is put back, as nothing that is looked at under a name it
+ * can lose is sure to be what is removed under that name. Without an identity whatever is there is meant. Errors of the
+ * system are thrown: it is to be tried again.
  */
 export function* erase(given: string, { tree, identity }: EraseOptions): Steps<Outcome> {
   const reason = refusal(given)
@@ -75,8 +75,9 @@ function rmdirOrUnlink(path: string): boolean {
 }
 
 /**
- * A directory from a container's image can't be moved. The descriptor by which it is emptied says whether it is the one meant; after that
- * the file system gives it another time of birth. At the worst it is somebody else's empty directory that is removed in the end.
+ * A directory from a container's image can't be moved. The descriptor by which it is emptied says whether it is the one
+ * meant; after that the file system gives it another time of birth. At the worst it is somebody else's empty directory that
+ * is removed in the end.
  */
 function* clearInPlace(path: string, tree: boolean, identity: Identity): Steps<Outcome> {
   const left = tree ? yield* empty(path, identity) : []
@@ -85,8 +86,8 @@ function* clearInPlace(path: string, tree: boolean, identity: Identity): Steps<O
 }
 
 /**
- * Moves what is meant aside, and says where it is then; or what came of it. The name follows from what is meant: if we die now, whoever
- * does our work again finds it.
+ * Moves what is meant aside, and says where it is then; or what came of it. The name follows from what is meant: if we die
+ * now, whoever does our work again finds it.
  */
 function take(path: string, identity: Identity): string | Outcome {
   const place = aside(path, identity)
@@ -115,7 +116,10 @@ function aside(path: string, { dev, ino, birth }: Identity): string {
   return join(dirname(path), QUARANTINE + hash.slice(0, 22))
 }
 
-/** Moves back to its name what was moved aside; false when it stays there. Never over anything that has come to the name meanwhile. */
+/**
+ * Moves back to its name what was moved aside; false when it stays there. Never over anything that has come to the name
+ * meanwhile.
+ */
 function giveBack(from: string, to: string): boolean {
   try {
     const stats = lstatSync(from)

@@ -33,8 +33,8 @@ type Line =
   | { readonly failed: number; readonly error: string }
 
 /**
- * A file of records, one line each, only ever appended to. Written before it returns; the page cache outlives the process, however it ends.
- * With `durability: 'power'` the disk has it, too.
+ * A file of records, one line each, only ever appended to. Written before it returns; the page cache outlives the process,
+ * however it ends. With `durability: 'power'` the disk has it, too.
  */
 export class Journal {
   private fd: number

@@ -20,32 +20,36 @@ import { DONE, type LockAction, type Outcome } from './record.js'
 import type { Steps } from './steps.js'
 
 /*
- * A lock is a file that names its holder: a token, used for this one time, and the process. While the lock is held, that file is all
- * there is. It can be taken from a holder only when that one is surely dead: not when it is slow, stopped, or has a blocked loop.
+ * A lock is a file that names its holder: a token, used for this one time, and the process. While the lock is held, that
+ * file is all there is. It can be taken from a holder only when that one is surely dead: not when it is slow, stopped, or
+ * has a blocked loop.
  *
  *   PATH               the lock
  *   PATH.TOKEN.heir    who comes after TOKEN, which is dead
  *
- * Both are symbolic links to nowhere, whose target is the text: they come into being together with it, or not at all if there is one
- * already, and still have it after a power failure, without an fsync. On Windows they are files, linked from PATH.TOKEN.
+ * Both are symbolic links to nowhere, whose target is the text: they come into being together with it, or not at all if
+ * there is one already, and still have it after a power failure, without an fsync. On Windows they are files, linked from
+ * PATH.TOKEN.
  *
- * A free lock is taken by making PATH. After a dead holder the line of heirs decides: everybody goes from the holder to its heir, from
- * there, if the heir is dead, to the heir's heir, and so on, and makes itself the heir of the last. One succeeds. It then looks whether
- * PATH still names the holder that it began with. If so, it alone may replace PATH: it renames its heir file to PATH. If not, it
- * removes its heir file and begins again.
+ * A free lock is taken by making PATH. After a dead holder the line of heirs decides: everybody goes from the holder to its
+ * heir, from there, if the heir is dead, to the heir's heir, and so on, and makes itself the heir of the last. One succeeds.
+ * It then looks whether PATH still names the holder that it began with. If so, it alone may replace PATH: it renames its
+ * heir file to PATH. If not, it removes its heir file and begins again.
  *
- * Why there are never two holders. Tokens are never used again, so a PATH that names D after a heir was made has named D all the time
- * since it was read. As long as it names D, the line of D only grows. For an heir file is removed by the one that made it, which is
- * alive then, so that nobody has gone past it; or by somebody who tidies up, who has seen the file, and after that PATH free or held by
- * one who lives: then the file belongs to the line of an earlier holder. (All in the line of D were alive when D was dead; those
- * named in the file's name were dead before D was.) So the line of D has one end, and who made that is the only one to act; should it
- * die, the next goes past it and is the only one. A process may be killed anywhere: it leaves a lock that can be taken, and heir files
- * that nobody looks at until the next one who takes over, or `removeLock`, removes them.
+ * Why there are never two holders. Tokens are never used again, so a PATH that names D after a heir was made has named D all
+ * the time since it was read. As long as it names D, the line of D only grows. For an heir file is removed by the one that
+ * made it, which is alive then, so that nobody has gone past it; or by somebody who tidies up, who has seen the file, and
+ * after that PATH free or held by one who lives: then the file belongs to the line of an earlier holder. (All in the line of
+ * D were alive when D was dead; those named in the file's name were dead before D was.) So the line of D has one end, and
+ * who made that is the only one to act; should it die, the next goes past it and is the only one. A process may be killed
+ * anywhere: it leaves a lock that can be taken, and heir files that nobody looks at until the next one who takes over, or
+ * `removeLock`, removes them.
  *
- * It rests on: making, linking and renaming are atomic (they are on NFS, too; there a call whose answer was lost may have been done:
- * what has our token is ours, whatever the call returned); who is called dead is dead for good; nobody else removes these files. If
- * somebody removes PATH, the next one gets the lock while the holder believes that it has it: `isStillHeld` tells. Heir files that are
- * removed make no two holders, unless an heir has died as well within the same microseconds.
+ * It rests on: making, linking and renaming are atomic (they are on NFS, too; there a call whose answer was lost may have
+ * been done: what has our token is ours, whatever the call returned); who is called dead is dead for good; nobody else
+ * removes these files. If somebody removes PATH, the next one gets the lock while the holder believes that it has it:
+ * `isStillHeld` tells. Heir files that are removed make no two holders, unless an heir has died as well within the same
+ * microseconds.
  */
 
 /** A lock that we have. */
@@ -87,8 +91,8 @@ const LOOKS = 100
 export const newToken = (): string => randomBytes(16).toString('hex')
 
 /**
- * Takes the lock if it is free, or if its holder is surely dead. Errors of the system are thrown. The token may be made beforehand,
- * for a record that is to be there before the lock is.
+ * Takes the lock if it is free, or if its holder is surely dead. Errors of the system are thrown. The token may be made
+ * beforehand, for a record that is to be there before the lock is.
  */
 export function tryAcquire(path: string, owner: Owner, isSurelyDead: IsSurelyDead, token = newToken()): Held | Taken {
   const me = contender(path, owner, token, (claim) => isSurelyDead(claim.owner))
@@ -122,8 +126,9 @@ export function isStillHeld({ path, token }: Held): boolean {
 }
 
 /**
- * Gives back the lock of somebody else, who has died, or of this process. The caller vouches for it: it is the only one that runs the
- * record. Contenders who see the death may be at it at the same time: then it is removed, or gets its next holder, once.
+ * Gives back the lock of somebody else, who has died, or of this process. The caller vouches for it: it is the only one that
+ * runs the record. Contenders who see the death may be at it at the same time: then it is removed, or gets its next holder,
+ * once.
  */
 export function* removeLock(
   { path, token }: Pick<LockAction, 'path' | 'token'>,
@@ -152,7 +157,10 @@ function contender(path: string, owner: Owner, token: string, isGone: (claim: Cl
   return { path: resolve(path), owner, token, isGone }
 }
 
-/** Becomes the last in the line of a dead holder, and then does what only that one may do. Returns who was faster, if it is known. */
+/**
+ * Becomes the last in the line of a dead holder, and then does what only that one may do. Returns who was faster, if it is
+ * known.
+ */
 function succeed(me: Contender, holder: Claim, act: (heirFile: string) => void): Owner | undefined {
   let file = heirFileOf(me, holder)
   while (!make(file, me)) {
@@ -170,7 +178,10 @@ function succeed(me: Contender, holder: Claim, act: (heirFile: string) => void):
   return undefined
 }
 
-/** Removes the heir files of earlier holders, and one of a thread of ours that was ended: it would be waited for as long as we live. */
+/**
+ * Removes the heir files of earlier holders, and one of a thread of ours that was ended: it would be waited for as long as
+ * we live.
+ */
 function tidy(me: Contender, token?: string): void {
   const directory = dirname(me.path)
   const name = basename(me.path)

@@ -47,8 +47,8 @@ export function parseOwner(name: string): Owner | undefined {
 }
 
 /**
- * Is there no doubt that the process has ended? Never a guess: of another machine, or of a namespace that can't be looked into, nothing
- * is known; where it has a lease, that decides, see `isLeaseHeld`.
+ * Is there no doubt that the process has ended? Never a guess: of another machine, or of a namespace that can't be looked
+ * into, nothing is known; where it has a lease, that decides, see `isLeaseHeld`.
  */
 export function isSurelyDead(owner: Owner): boolean {
   const here = thisOwner()

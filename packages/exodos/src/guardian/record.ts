@@ -1,4 +1,7 @@
-/** Of a file: device, inode and time of birth, so that an inode that is used again isn't taken for the same file. Decimal numbers. */
+/**
+ * Of a file: device, inode and time of birth, so that an inode that is used again isn't taken for the same file. Decimal
+ * numbers.
+ */
 export interface Identity {
   readonly dev: string
   readonly ino: string

@@ -32,8 +32,8 @@ interface Parent {
 const found = new Map<string, Parent>()
 
 /**
- * Remembered when it is fine: nobody but us, root, and those we gave the right to it can make it otherwise. That saves several system
- * calls for each removal.
+ * Remembered when it is fine: nobody but us, root, and those we gave the right to it can make it otherwise. That saves
+ * several system calls for each removal.
  */
 function judged(directory: string): Parent {
   let parent = found.get(directory)

@@ -7,8 +7,9 @@ export type StateDir = { readonly path: string } | { readonly reason: string }
 
 /**
  * The directory for the records of this user's processes: `$EXODOS_STATE_DIR`; else `exodos` in `$XDG_STATE_HOME`, in
- * `~/.local/state`; else `exodos-<uid>` in the directory for temporary files. Made if it isn't there. What somebody else could have
- * written there would be believed, so it is checked first: it must be a directory, ours, and writable by us alone.
+ * `~/.local/state`; else `exodos-<uid>` in the directory for temporary files. Made if it isn't there. What somebody else
+ * could have written there would be believed, so it is checked first: it must be a directory, ours, and writable by us
+ * alone.
  */
 export function findStateDir(configured = process.env.EXODOS_STATE_DIR): StateDir {
   // One that was asked for is the only one: nobody would look elsewhere.

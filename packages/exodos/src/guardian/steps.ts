@@ -21,7 +21,10 @@ export interface CommandResult {
 /** What a step waits for: milliseconds, or a program. */
 export type Wait = { readonly sleep: number } | { readonly run: Command }
 
-/** Work that yields what it waits for: whoever drives it decides how to wait, so that it can be done where the loop doesn't turn. */
+/**
+ * Work that yields what it waits for: whoever drives it decides how to wait, so that it can be done where the loop doesn't
+ * turn.
+ */
 export type Steps<T> = Generator<Wait, T, CommandResult | undefined>
 
 /** Drives steps while the event loop turns. */

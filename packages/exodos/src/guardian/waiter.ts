@@ -7,9 +7,9 @@ import { source } from './executor.js?source'
 import { distrust } from './state-dir.js'
 
 /**
- * Sleeps in a read until the owner's end of the pipe is closed, which the kernel does however the owner ends. If something is left in its
- * journals it has Node do that: as a child, since Node forgets the ignored signals that it is started with, and somebody may kill it; three
- * times at most.
+ * Sleeps in a read until the owner's end of the pipe is closed, which the kernel does however the owner ends. If something
+ * is left in its journals it has Node do that: as a child, since Node forgets the ignored signals that it is started with,
+ * and somebody may kill it; three times at most.
  */
 const WAITER = `trap '' INT TERM HUP QUIT USR1 USR2 PIPE TSTP
 read -r _
@@ -78,8 +78,8 @@ function hasShell(): boolean {
 }
 
 /**
- * The waiter inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In its place it gets nothing: an entry of
- * `stdio` for each.
+ * The waiter inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In its place it gets nothing:
+ * an entry of `stdio` for each.
  */
 function inheritedDescriptors(): ('ignore' | null)[] {
   if (!existsSync('/proc/self/fdinfo')) return []

@@ -156,8 +156,8 @@ export class Connection {
   }
 
   /**
-   * Until when its client may go on in a drain that began at `begin`: begin a request, of which half a head begins the time anew; or, in
-   * a tunnel, say something.
+   * Until when its client may go on in a drain that began at `begin`: begin a request, of which half a head begins the time
+   * anew; or, in a tunnel, say something.
    */
   mayAskUntil(begin: number, now: number, linger: number, firstRequest: number, silence: number): number {
     const { traffic, upgraded } = this
@@ -170,9 +170,9 @@ export class Connection {
   }
 
   /**
-   * Ends the write side when all is written, and reads on until the client has ended its own, but for no more than twice `ms` after
-   * that: to close a socket that has unread input resets the connection, and the client may lose the answer that it hasn't
-   * read yet.
+   * Ends the write side when all is written, and reads on until the client has ended its own, but for no more than twice
+   * `ms` after that: to close a socket that has unread input resets the connection, and the client may lose the answer that
+   * it hasn't read yet.
    */
   leave(ms: number): void {
     const { socket } = this

@@ -123,8 +123,8 @@ export class Draining {
   }
 
   /**
-   * Closes the connections whose clients have had their time for a request, and silent tunnels: after two turns of the event loop, in which one that
-   * waits in the kernel is read, also when the loop was blocked until now.
+   * Closes the connections whose clients have had their time for a request, and silent tunnels: after two turns of the event
+   * loop, in which one that waits in the kernel is read, also when the loop was blocked until now.
    */
   private async closeWaiting(isLate: boolean): Promise<void> {
     const now = performance.now()

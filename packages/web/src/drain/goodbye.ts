@@ -7,7 +7,10 @@ import { type Frames, libraryOf } from './frames.js'
 import type { Settings } from './options.js'
 import { RESPONSE } from './watch.js'
 
-/** How long the client may still send, after the write side has ended, what nobody reads: an upload of which the answer was given … */
+/**
+ * How long the client may still send, after the write side has ended, what nobody reads: an upload of which the answer was
+ * given …
+ */
 export const LAST_ANSWER = 1000
 /** … and a request that was on its way. */
 export const NO_ANSWER = 250
@@ -50,7 +53,8 @@ export function closeSession(connection: Connection): void {
 
 /**
  * Closes a WebSocket: by its library where that can be found, which says so after what is on its way; for others a close frame is
- * written (RFC 6455, 5.5.1) when the last frame is complete. The client is given `timeout` to answer, and then the end of the stream.
+ * written (RFC 6455, 5.5.1) when the last frame is complete. The client is given `timeout` to answer, and then the end of
+ * the stream.
  */
 function endWebSocket(stream: Duplex, frames: Frames, { code, timeout }: Settings['ws'], end: () => unknown): void {
   if (!begun.has(stream)) {

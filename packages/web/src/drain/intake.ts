@@ -28,8 +28,8 @@ const NO_PROGRESS = 1000
 
 /**
  * Stops listening without a connection reset. To close a listening socket resets the connections that the kernel has accepted and
- * Node hasn't seen yet. So it is closed at a moment at which the only one is our own, and no other can come. `isLate` says that there is
- * no more time for that.
+ * Node hasn't seen yet. So it is closed at a moment at which the only one is our own, and no other can come. `isLate` says
+ * that there is no more time for that.
  */
 export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, isLate: () => boolean): Promise<void> {
   const { _handle: handle } = server as unknown as { _handle?: Handle | null }
@@ -37,7 +37,8 @@ export async function stopIntake(server: HttpServer, backlog: BacklogPolicy, isL
   // Whoever has just been told that it listens may still ask for its address.
   if (!handle || !address || backlog === 'handover' || !isAlone(server)) await setImmediate()
   else {
-    // From now on the kernel holds no more than one connection that isn't accepted: others get no answer, try again, and are refused.
+    // From now on the kernel holds no more than one connection that isn't accepted: others get no answer, try again, and are
+    // refused.
     handle.listen(0)
     if (typeof address === 'string') await untilQuiet(server)
     else await closeBehindOurOwn(handle, address.port, addresses(address.address), () => isLate() || !server.listening)
@@ -62,8 +63,9 @@ async function untilQuiet(server: HttpServer): Promise<void> {
 }
 
 /**
- * The kernel's one place is free right after something was accepted: then we connect to ourselves. If we have got it, nobody else waits,
- * or can; but for those who were half connected before: where there is somebody, they are given the time to try again.
+ * The kernel's one place is free right after something was accepted: then we connect to ourselves. If we have got it, nobody
+ * else waits, or can; but for those who were half connected before: where there is somebody, they are given the time to try
+ * again.
  */
 async function closeBehindOurOwn(handle: Handle, port: number, hosts: string[], isOver: () => boolean): Promise<void> {
   const { onconnection } = handle

@@ -4,8 +4,8 @@ import { checkOptions, invalid, milliseconds } from '../input/input.js'
 import { type HttpServer, isHttpServer } from '../input/server.js'
 
 /**
- * What to do with an event stream: end it, leave it to the application, or say something last and end it, after a promise that is returned.
- * It is what its handler was given: a response, or a stream of HTTP/2.
+ * What to do with an event stream: end it, leave it to the application, or say something last and end it, after a promise
+ * that is returned. It is what its handler was given: a response, or a stream of HTTP/2.
  */
 export type EventStreamPolicy = 'end' | 'wait' | ((stream: Writable) => unknown)
 
@@ -36,8 +36,8 @@ export interface DrainOptions {
    */
   backlog?: BacklogPolicy
   /**
-   * What WebSockets are told (`code`, default 1001 "going away"), and how long they may take to answer (`timeout`, default 1 s). Other
-   * tunnels, by upgrade or CONNECT, are ended when they have been silent for so long.
+   * What WebSockets are told (`code`, default 1001 "going away"), and how long they may take to answer (`timeout`, default 1
+   * s). Other tunnels, by upgrade or CONNECT, are ended when they have been silent for so long.
    */
   ws?: { code?: number; timeout?: Duration }
   /** What becomes of event streams (`text/event-stream`). Default `'end'`. */

@@ -6,8 +6,8 @@ import type { HttpServer } from '../input/server.js'
 const restores = new WeakMap<HttpServer, () => void>()
 
 /**
- * Whoever calls `server.close()` while the server is drained, or after that, is called back when it is closed. The server's own would
- * close connections that are idle, and report an error when there is nothing left to close.
+ * Whoever calls `server.close()` while the server is drained, or after that, is called back when it is closed. The server's
+ * own would close connections that are idle, and report an error when there is nothing left to close.
  */
 export function leaveClosingToUs(server: HttpServer): void {
   if (restores.has(server)) return

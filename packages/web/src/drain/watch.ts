@@ -18,8 +18,8 @@ export interface Observer {
 }
 
 /**
- * Where a socket, a stream, or a request keeps what is known of its connection. The stand-in for its socket that a session of HTTP/2
- * shows lets properties through.
+ * Where a socket, a stream, or a request keeps what is known of its connection. The stand-in for its socket that a session
+ * of HTTP/2 shows lets properties through.
  */
 const CONNECTION = Symbol('exodos.connection')
 type Followed = { [CONNECTION]?: Connection | undefined }

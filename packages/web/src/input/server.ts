@@ -1,8 +1,8 @@
 import type { AddressInfo } from 'node:net'
 
 /**
- * A server of `node:http`, `node:https` or `node:http2`, also one that a framework has made: what these have in common, whatever their
- * requests and responses are.
+ * A server of `node:http`, `node:https` or `node:http2`, also one that a framework has made: what these have in common,
+ * whatever their requests and responses are.
  */
 export interface HttpServer extends NodeJS.EventEmitter {
   readonly listening: boolean

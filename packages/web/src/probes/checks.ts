@@ -36,7 +36,10 @@ export class Check {
     private readonly cache: number,
   ) {}
 
-  /** Never rejects. Of a check that doesn't heed its signal, the failure is given until it is back: it is not called twice at a time. */
+  /**
+   * Never rejects. Of a check that doesn't heed its signal, the failure is given until it is back: it is not called twice at
+   * a time.
+   */
   ask(): Promise<CheckResult> {
     this.result ??= this.run()
     return this.result

@@ -13,7 +13,10 @@ export interface ProbesOptions {
   server?: HttpServer
   /** A port for probes alone; 0 takes a free one. Either this or `server`. */
   port?: number
-  /** The address that `port` is bound to. Default `127.0.0.1`; Kubernetes' kubelet comes from outside and needs `0.0.0.0` or `::`. */
+  /**
+   * The address that `port` is bound to. Default `127.0.0.1`; Kubernetes' kubelet comes from outside and needs `0.0.0.0` or
+   * `::`.
+   */
   host?: string
   /** What readiness depends on, by name: a function, or one with its `timeout` and `cache`. */
   checks?: Record<string, CheckFunction | CheckOptions>
