@@ -2,25 +2,25 @@
  * Cleanups written down as data, which are done however the process ends: by a hook when it leaves; by a guardian when it
  * was killed, ran out of memory or crashed; at the next start when the guardian is gone, too.
  *
- * @packageDocumentation
+ * To become the face `exodos/durable`.
  */
 import type { ChildProcess } from 'node:child_process'
-import { type Duration, parseDuration } from './core/deadline.js'
-import { checkOptions, ExodosError, ExodosTypeError, invalid } from './core/errors.js'
-import { type Recovered, recover, wouldRecover } from './guardian/claim.js'
-import { configureGuardian, type DurableRecord, record, theGuardian } from './guardian/durable-record.js'
-import { refusal } from './guardian/erase.js'
-import type { DurableStatus } from './guardian/guardian.js'
-import { identityOf } from './guardian/identity.js'
-import type { Action } from './guardian/record.js'
-import { findStateDir } from './guardian/state-dir.js'
-import { seen } from './system/proc.js'
+import { type Duration, parseDuration } from '../core/deadline.js'
+import { checkOptions, ExodosError, ExodosTypeError, invalid } from '../core/errors.js'
+import { seen } from '../system/proc.js'
+import { type Recovered, recover, wouldRecover } from './claim.js'
+import { configureGuardian, type DurableRecord, record, theGuardian } from './durable-record.js'
+import { refusal } from './erase.js'
+import type { DurableStatus } from './guardian.js'
+import { identityOf } from './identity.js'
+import type { Action } from './record.js'
+import { findStateDir } from './state-dir.js'
 
-export type { Duration } from './core/deadline.js'
-export type { Recovered } from './guardian/claim.js'
-export type { DurableRecord } from './guardian/durable-record.js'
-export type { DurableStatus } from './guardian/guardian.js'
-export type { Action, Identity } from './guardian/record.js'
+export type { Duration } from '../core/deadline.js'
+export type { Recovered } from './claim.js'
+export type { DurableRecord } from './durable-record.js'
+export type { DurableStatus } from './guardian.js'
+export type { Action, Identity } from './record.js'
 
 export interface RecordOptions {
   /** Shown in the report. Default: what is done to what. */
