@@ -5,14 +5,14 @@ import { connect as connectTls } from 'node:tls'
 import { expect, test } from 'vitest'
 import { type Program, type ProgramOptions, start } from '../../exodos/test/support/program.js'
 import { type ProbesOptions, probes } from '../src/probes/probes.js'
+import { cert, key } from './support/certificate.js'
 
 /** Programs print their port, and run the lines that they are sent. */
 const prelude = `
 import { drainHttp, notReady, probes, ready } from '@exodos/web'
 import { exit, onExit, runExitHooks } from 'exodos'
 import { once } from 'node:events'
-import { execFileSync } from 'node:child_process'
-import { readFileSync, writeSync } from 'node:fs'
+import { writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 const say = (text) => writeSync(1, text + '\\n')
 let lines = 0
@@ -22,11 +22,7 @@ const listen = () => createInterface({ input: process.stdin }).on('line', async 
 })
 /** A hook that lasts until go() is called. */
 const stay = (phase) => onExit(() => { say('in ' + phase); return new Promise((resolve) => { globalThis.go = resolve }) }, { phase, name: phase })
-const pem = () => {
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2',
-    '-subj', '/CN=localhost', '-keyout', 'key.pem', '-out', 'cert.pem'], { stdio: 'ignore' })
-  return { key: readFileSync('key.pem'), cert: readFileSync('cert.pem') }
-}
+const pem = () => (${JSON.stringify({ key, cert })})
 Object.assign(globalThis, { say, ready, notReady, runExitHooks, exit })
 `
 /** Probes on a port of their own. */
