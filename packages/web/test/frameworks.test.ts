@@ -4,6 +4,11 @@ import { get, web } from './support/app.js'
 import { users } from './support/load.js'
 import { connect } from './support/wire.js'
 
+/** Where the framework's server is Node's, and nothing of the framework has to be closed. */
+const drained = `drainHttp(server)
+    onExit(() => say('closed'), { name: 'app' })
+    await once(server, 'listening')`
+
 /**
  * Each makes `server`, with `/now` and `/held`, which waits for a line on stdin; and closes itself in release, after the
  * drain. `closed` is what its own end has to say.
@@ -26,9 +31,7 @@ const frameworks = {
     app.get('/now', (_, response) => response.send('now'))
     app.get('/held', async (_, response) => { await go(); response.send('held') })
     const server = app.listen(0, '127.0.0.1')
-    drainHttp(server)
-    onExit(() => say('closed'), { name: 'app' })
-    await once(server, 'listening')`,
+    ${drained}`,
   'Koa 3': `
     import Koa from 'koa'
     const app = new Koa()
@@ -37,9 +40,7 @@ const frameworks = {
       ctx.body = ctx.path.slice(1)
     })
     const server = app.listen(0, '127.0.0.1')
-    drainHttp(server)
-    onExit(() => say('closed'), { name: 'app' })
-    await once(server, 'listening')`,
+    ${drained}`,
   'Hono 4': `
     import { serve } from '@hono/node-server'
     import { Hono } from 'hono'
@@ -47,9 +48,7 @@ const frameworks = {
     app.get('/now', (c) => c.text('now'))
     app.get('/held', async (c) => { await go(); return c.text('held') })
     const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
-    drainHttp(server)
-    onExit(() => say('closed'), { name: 'app' })
-    await once(server, 'listening')`,
+    ${drained}`,
   'node:http, closed in release': `
     import { createServer } from 'node:http'
     const server = createServer(async (request, response) => {

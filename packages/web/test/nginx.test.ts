@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Program, start } from '../../exodos/test/support/program.js'
+import { freePort } from '../../exodos/test/support/servers.js'
 import { post, web } from './support/app.js'
 import { type Seen, users } from './support/load.js'
 import { hangUp } from './support/wire.js'
@@ -190,13 +190,3 @@ describe.skipIf(reason)(`behind nginx${reason ? ` (${reason})` : ''}, ${RESTARTS
     60_000,
   )
 })
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as AddressInfo
-      server.close(() => resolve(port))
-    })
-  })
-}

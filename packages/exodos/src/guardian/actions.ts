@@ -1,5 +1,6 @@
 import { end } from './end.js'
 import { erase } from './erase.js'
+import { removeLock } from './lock-file.js'
 import { type Action, type CallAction, DONE, type Outcome } from './record.js'
 import type { Command, CommandResult, Steps } from './steps.js'
 
@@ -19,8 +20,11 @@ export function* act(action: Action): Steps<Outcome> {
       })
     case 'call':
       return yield* run(`${action.export} of ${action.module}`, callOf(action))
+    case 'lock':
+      return yield* removeLock(action)
     default:
-      return { left: `a newer exodos is needed for ${action.kind}` }
+      // Written down by a version that can do more.
+      return { left: `a newer exodos is needed for ${(action as { kind: string }).kind}` }
   }
 }
 

@@ -20,12 +20,6 @@ export interface PathAction {
   readonly identity?: Identity | undefined
 }
 
-/** Remove a socket that nobody listens on. */
-export interface SocketAction {
-  readonly kind: 'socket'
-  readonly path: string
-}
-
 /** End a process, or its group. */
 export interface ProcessAction {
   readonly kind: 'process'
@@ -66,7 +60,7 @@ export interface LockAction {
 }
 
 /** A cleanup written down as data: it survives the death of the process. */
-export type Action = PathAction | SocketAction | ProcessAction | CommandAction | CallAction | LockAction
+export type Action = PathAction | ProcessAction | CommandAction | CallAction | LockAction
 
 /** What came of an action; `left` says in words why something was left alone. */
 export type Outcome = { readonly done: true } | { readonly left: string }

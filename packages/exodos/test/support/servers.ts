@@ -128,7 +128,8 @@ function existing(path: string): string | undefined {
   return existsSync(path) ? path : undefined
 }
 
-function freePort(): Promise<number> {
+/** Of loopback. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().once('error', reject)
     server.listen(0, '127.0.0.1', () => {
