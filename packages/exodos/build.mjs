@@ -36,13 +36,15 @@ const sources = {
 }
 
 /** `shell` faces are written in terms of the application's face alone, and import it. */
-const make = (faces, shell) =>
+const make = (faces, { shell = false, splitting = false } = {}) =>
   build({
     ...common,
     absWorkingDir: dir,
     entryPoints: faces.map((face) => `src/${face}.ts`),
     outdir,
     format: 'esm',
+    splitting,
+    chunkNames: 'shared-[hash]',
     sourcemap: true,
     sourcesContent: false,
     // Node shows the line of an error: not one of 4 KB.
@@ -59,5 +61,7 @@ const make = (faces, shell) =>
       : [sources],
   })
 
-await make(['index', 'lib', 'testing', 'cli/main'], false)
-await make(['atexit', 'register'], true)
+await make(['index', 'lib', 'testing', 'cli/main'])
+await make(['atexit', 'register'], { shell: true })
+// These share one guardian: what is common to them is a file that they import.
+await make(['durable', 'temp', 'lock'], { splitting: true })

@@ -7,6 +7,9 @@ export type ExodosErrorCode =
   | 'ERR_EXODOS_SELF_WAIT'
   | 'ERR_EXODOS_ABORTED'
   | 'ERR_EXODOS_DRAIN'
+  | 'ERR_EXODOS_LOCK'
+  | 'ERR_EXODOS_LOCKED'
+  | 'ERR_EXODOS_RECORD'
 
 /** Errors are known by their code: they may come from another copy of exodos, with classes of its own. */
 const isOurs = (error: unknown, code = 'ERR_EXODOS_'): boolean =>

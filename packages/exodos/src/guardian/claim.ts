@@ -1,130 +1,134 @@
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
-import { join, parse } from 'node:path'
-import { setTimeout } from 'node:timers'
-import { act } from './actions.js'
-import { type Entry, note, readJournal } from './journal.js'
-import { isElsewhere, isLeaseHeld, isSurelyDead, type Owner, ownerName, parseOwner, thisOwner } from './owner.js'
+import { randomBytes } from 'node:crypto'
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from 'node:fs'
+import { join, sep } from 'node:path'
+import { note } from './journal.js'
+import { type Entry, readJournal } from './lines.js'
+import { isElsewhere, isLeaseHeld, isSameProcess, isSurelyDead, type Owner, ownerName, parseOwner, thisOwner } from './owner.js'
 import type { Action } from './record.js'
+import { type Ledger, MOST_TRIES, nothing, type Recovered, settle } from './settle.js'
 import { distrust } from './state-dir.js'
-import { runSteps } from './steps.js'
 
-/** What was done for owners that died. */
-export interface Recovered {
-  done: Action[]
-  /** Left alone, and why. */
-  left: { action: Action; reason: string }[]
-  /** Tried in vain, and kept in `failed/`. */
-  failed: { action: Action; error: string }[]
-}
-
-export const nothing = (): Recovered => ({ done: [], left: [], failed: [] })
-
-/** Where the owners have their directories. */
+/** Where the owners have their directories; and where those are kept of which something couldn't be done, or was left alone. */
 export const ownersIn = (state: string) => join(state, 'owners')
-
-/** Milliseconds before the second, third, … try. */
-const BACKOFF = [100, 500, 2000]
-/** Those of processes that died over it count, too. */
-const MOST_TRIES = 10
+export const failedIn = (state: string) => join(state, 'failed')
 
 /** Between an owner and the one who has claimed its records; a claim is claimed in the same way when the claimer has died. */
 const BY = '~'
+/** Directories in `failed`; the oldest make room. */
+const MOST_FAILED = 1000
 
 /** An owner that has died with something left to be done. */
 interface Dead {
   readonly owner: Owner
-  readonly name: string
+  readonly dir: string
 }
 
-/** Does what dead owners have left behind. */
+/**
+ * Does what dead owners have left behind, and once more what was kept. Who asks for it is told what was left alone, so that
+ * isn't kept any longer.
+ */
 export async function recover(state: string): Promise<Recovered> {
   const recovered = nothing()
-  for (const dead of await findDead(state)) await takeOver(state, dead, recovered)
+  for (const dead of [...(await findDead(state)), ...findFailed(state)]) await takeOver(state, dead, recovered, true)
   return recovered
 }
 
 /** What `recover` would do. */
-export async function wouldRecover(state: string): Promise<Action[]> {
-  const dead = await findDead(state)
-  return dead.flatMap(({ name }) => entriesIn(join(ownersIn(state), name)).map(({ action }) => action))
-}
-
-/** Does what this owner has left behind, unless somebody else does. */
-export async function recoverOwner(state: string, owner: Owner): Promise<Recovered> {
+export async function wouldRecover(state: string): Promise<Recovered> {
   const recovered = nothing()
-  await takeOver(state, { owner, name: ownerName(owner) }, recovered)
+  for (const { dir } of [...(await findDead(state)), ...findFailed(state)]) {
+    for (const { action, left } of entriesIn(dir).reverse()) {
+      if (left === undefined) recovered.done.push(action)
+      else recovered.left.push({ action, reason: left })
+    }
+  }
   return recovered
 }
 
+/** Does what owners have left behind that have died and are meant, unless somebody else does. */
+export async function recoverDead(state: string, isMeant: (owner: Owner) => boolean = () => true): Promise<void> {
+  for (const dead of await findDead(state, isMeant)) await takeOver(state, dead, nothing(), false)
+}
+
+/** Those of a process, or of threads of it that have ended. */
+export const recoverProcess = (state: string, process: Owner) => recoverDead(state, (owner) => isSameProcess(owner, process))
+
 /** Those that have left nothing to be done are forgotten. */
-export async function findDead(state: string): Promise<Dead[]> {
+export async function findDead(state: string, isMeant: (owner: Owner) => boolean = () => true): Promise<Dead[]> {
   const dead: Dead[] = []
   for (const name of list(ownersIn(state))) {
     const [first = '', by] = name.split(BY)
     const owner = parseOwner(first)
     const holder = by === undefined ? owner : parseOwner(by)
     const dir = join(ownersIn(state), name)
-    if (!owner || !holder || !(await isDead(holder, dir))) continue
+    if (!owner || !holder || !isMeant(owner) || !(await isDead(holder, dir, state))) continue
     if (isEmpty(dir)) removeOwner(dir)
-    else dead.push({ owner, name })
+    else dead.push({ owner, dir })
   }
   return dead
 }
 
-async function isDead(owner: Owner, dir: string): Promise<boolean> {
-  return isSurelyDead(owner) || (isElsewhere(owner) && (await isLeaseHeld(join(dir, 'lease'))) === false)
+/** How many directories of dead owners are kept. */
+export const countFailed = (state: string) => list(failedIn(state)).length
+
+function findFailed(state: string): Dead[] {
+  return list(failedIn(state)).flatMap((name) => {
+    const owner = parseOwner(name.split(BY)[0] as string)
+    return owner ? [{ owner, dir: join(failedIn(state), name) }] : []
+  })
 }
 
-/** Whoever renames the directory has it: for all others it is gone. */
-async function takeOver(state: string, { owner, name }: Dead, recovered: Recovered): Promise<void> {
-  const from = join(ownersIn(state), name)
-  const dir = join(ownersIn(state), `${ownerName(owner)}${BY}${ownerName(thisOwner())}`)
+async function isDead(owner: Owner, dir: string, state: string): Promise<boolean> {
+  return isSurelyDead(owner, state) || (isElsewhere(owner) && (await isLeaseHeld(dir)) === false)
+}
+
+/** Whoever renames the directory has it: for all others it is gone. `isTold`: somebody reads what is in `recovered`. */
+async function takeOver(state: string, { owner, dir: from }: Dead, recovered: Recovered, isTold: boolean): Promise<void> {
+  const dir = join(ownersIn(state), [ownerName(owner), ownerName(thisOwner()), random()].join(BY))
   try {
     if (distrust(lstatSync(from))) return
     renameSync(from, dir)
   } catch {
     return
   }
-  for (const entry of entriesIn(dir)) await settle(state, dir, entry, recovered)
-  removeOwner(dir)
+  const entries = entriesIn(dir)
+  const earlier = entries.filter((entry) => entry.left !== undefined)
+  const open = entries.filter((entry) => entry.left === undefined && (isTold || entry.tries < MOST_TRIES))
+  recovered.left.push(...earlier.map(({ action, left = '' }) => ({ action, reason: left })))
+  await settle(open, { owner, isWanted: (path) => isWanted(state, path) }, ledgerIn(dir), recovered)
+  const rest = entriesIn(dir).filter((entry) => !(isTold && entry.left !== undefined))
+  if (rest.length === 0) removeOwner(dir)
+  else keep(state, owner, dir)
 }
 
-/**
- * Tries an action until it is done, or hopeless. What is over is noted at once: whoever claims after our death doesn't do it
- * again.
- */
-async function settle(state: string, dir: string, entry: Found, recovered: Recovered): Promise<void> {
-  const { action, id } = entry
-  const journal = join(dir, entry.journal)
-  let { tries, error = '' } = entry
-  const over = () => note(journal, { off: id })
-  for (const pause of [0, ...BACKOFF]) {
-    if (tries >= MOST_TRIES) break
-    await sleep(pause)
-    try {
-      const outcome = await runSteps(act(action))
-      over()
-      if ('left' in outcome) recovered.left.push({ action, reason: outcome.left })
-      else recovered.done.push(action)
-      return
-    } catch (problem) {
-      error = problem instanceof Error ? problem.message : String(problem)
-      note(journal, { failed: id, error })
-      tries++
-    }
-  }
-  keep(state, `${parse(dir).name}-${entry.journal}-${id}.json`, { action, error, at: entry.at })
-  over()
-  recovered.failed.push({ action, error })
+const ledgerIn = (dir: string): Ledger<Found> => ({
+  over: ({ journal, id }) => note(join(dir, journal), { off: id }),
+  failed: ({ journal, id }, error) => note(join(dir, journal), { failed: id, error }),
+  left: ({ journal, id }, reason) => note(join(dir, journal), { left: id, reason }),
+})
+
+function keep(state: string, owner: Owner, dir: string): void {
+  const failed = failedIn(state)
+  mkdirSync(failed, { recursive: true, mode: 0o700 })
+  const kept = list(failed)
+  for (const name of kept.slice(0, Math.max(0, kept.length + 1 - MOST_FAILED))) removeOwner(join(failed, name))
+  renameSync(dir, join(failed, [ownerName(owner), random()].join(BY)))
 }
 
-function keep(state: string, name: string, failure: object): void {
-  const dir = join(state, 'failed')
-  mkdirSync(dir, { recursive: true, mode: 0o700 })
-  writeFileSync(join(dir, name), JSON.stringify(failure), { mode: 0o600 })
+/** Has an owner that lives recorded the path, or something below it? */
+function isWanted(state: string, path: string): boolean {
+  const owners = list(ownersIn(state)).filter((name) => {
+    const owner = parseOwner(name)
+    return owner && !isSurelyDead(owner, state)
+  })
+  return owners.some((name) => entriesIn(join(ownersIn(state), name)).some(({ action }) => isAbout(action, path)))
 }
 
-/** An owner's directory, of which nothing is needed any more. */
+function isAbout(action: Action, path: string): boolean {
+  return 'path' in action && (action.path === path || action.path.startsWith(path + sep))
+}
+
+/** Removes an owner's directory, of which nothing is needed any more. */
 export function removeOwner(dir: string): void {
   try {
     for (const name of list(dir)) unlinkSync(join(dir, name))
@@ -138,15 +142,16 @@ interface Found extends Entry {
   readonly journal: string
 }
 
-/** Of all threads, newest first. */
+/** Of all journals, oldest first. */
 function entriesIn(dir: string): Found[] {
   return journalsIn(dir)
     .flatMap((journal) => read(join(dir, journal)).map((entry) => ({ ...entry, journal })))
-    .sort((a, b) => b.at - a.at || b.id - a.id)
+    .sort((a, b) => a.at - b.at || a.id - b.id)
 }
 
-function isEmpty(dir: string): boolean {
-  return journalsIn(dir).every((name) => statSync(join(dir, name)).size === 0)
+/** Nothing is written down in it. */
+export function isEmpty(dir: string): boolean {
+  return journalsIn(dir).every((name) => (statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0) === 0)
 }
 
 const journalsIn = (dir: string) => list(dir).filter((name) => name.endsWith('.journal'))
@@ -159,13 +164,12 @@ function list(dir: string): string[] {
   }
 }
 
-/** A journal that isn't ours alone isn't believed. */
 function read(path: string): Entry[] {
   try {
-    return distrust(lstatSync(path)) ? [] : readJournal(path)
+    return readJournal(path)
   } catch {
     return []
   }
 }
 
-const sleep = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms))
+const random = () => randomBytes(6).toString('hex')

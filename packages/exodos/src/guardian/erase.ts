@@ -20,6 +20,8 @@ export interface EraseOptions {
   readonly tree: boolean
   /** What is to be there: anything else is left alone. */
   readonly identity?: Identity | undefined
+  /** Does somebody who lives want it as well? Asked once it is out of his reach, too: then it is given back. */
+  readonly isWanted?: ((path: string) => boolean) | undefined
 }
 
 /**
@@ -28,15 +30,20 @@ export interface EraseOptions {
  * can lose is sure to be what is removed under that name. Without an identity whatever is there is meant. Errors of the
  * system are thrown: it is to be tried again.
  */
-export function* erase(given: string, { tree, identity }: EraseOptions): Steps<Outcome> {
+export function* erase(given: string, { tree, identity, isWanted = () => false }: EraseOptions): Steps<Outcome> {
   const reason = refusal(given)
   if (reason !== undefined) return { left: `${given} ${reason}` }
   const path = resolve(given)
   if (!identity) return yield* clear(path, path, tree)
 
+  if (isWanted(path)) return wanted(path)
   const taken = take(path, identity)
   if (typeof taken !== 'string') return taken
   if (taken === path) return yield* clearInPlace(path, tree, identity)
+  if (isWanted(path)) {
+    giveBack(taken, path)
+    return wanted(path)
+  }
   try {
     const outcome = yield* clear(taken, path, tree, identity)
     if ('left' in outcome) giveBack(taken, path)
@@ -138,6 +145,8 @@ function giveBack(from: string, to: string): boolean {
     return false
   }
 }
+
+const wanted = (path: string): Outcome => ({ left: `${path} was recorded by a process that lives, too`, handedOver: true })
 
 function another(path: string): Outcome {
   return { left: `${path} is not the one that was recorded` }

@@ -1,25 +1,31 @@
 import type { ChildProcess } from 'node:child_process'
-import { lstatSync, mkdirSync } from 'node:fs'
-import { createServer, type Server } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import { existsSync, lstatSync, mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { isMainThread, threadId } from 'node:worker_threads'
-import { findDead, ownersIn, removeOwner } from './claim.js'
-import { Journal } from './journal.js'
-import { needsLease, ownerName, thisOwner } from './owner.js'
-import type { Action } from './record.js'
+import { setTimeout } from 'node:timers'
+import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from 'node:worker_threads'
+import { EventEmitter, isExiting, realProcess } from '../process/real.js'
+import { countFailed, findDead, isEmpty, ownersIn, recoverProcess, removeOwner } from './claim.js'
+import { Journal, type Records } from './journal.js'
+import { hasShell, startNode, startRecovery, startShell } from './launch.js'
+import { leaseIn, needsLease, ownerName, thisOwner } from './owner.js'
+import { PipeRecords } from './pipe-records.js'
 import { distrust, findStateDir } from './state-dir.js'
-import { startRecovery, startWaiter } from './waiter.js'
+import { Waiter } from './waiter.js'
 
 /** What survives of this process just now, and why not more. */
 export interface DurableStatus {
   /** Does somebody wait for our death? Otherwise records are done at the next start. */
   readonly guarded: boolean
-  /** Where records are kept; undefined if they can't be. */
+  /** Where records are kept; undefined if nothing can be written to: then the guardian keeps them, for this process alone. */
   readonly stateDir: string | undefined
   /** Why something doesn't hold; undefined if all does. */
   readonly reason: string | undefined
-  /** Records that are neither done nor cancelled. */
+  /** Records of this thread that are neither done nor cancelled. */
   readonly records: number
+  /** How many processes have left something behind that couldn't be done, or was left alone: `exodos recover` tells. */
+  readonly failed: number
 }
 
 export interface GuardianOptions {
@@ -27,88 +33,131 @@ export interface GuardianOptions {
   readonly stateDir?: string
 }
 
-/** A killed waiter is replaced; one that dies at once each time isn't. */
-const MOST_WAITERS = 5
+/** What copies of exodos in a thread share: one process that waits for its death is enough. By state directory. */
+const SHARED = Symbol.for('exodos.waiters')
+/** What a thread knows of the one that has started it: the state directory that it looks after. */
+const GUARDED = 'exodos.guarded'
 
-/** The records of this thread, and who waits for the death of its process. Made with the first record. */
+/** The records of this thread, and who waits for its death. Made with the first record. */
 export class Guardian {
-  private readonly journal: Journal | undefined
+  readonly records: Records
   private readonly stateDir: string | undefined
-  private reason: string | undefined
-  private waiter: ChildProcess | undefined
-  private waiters = 0
-  private lease: Server | undefined
+  private readonly dir: string | undefined
+  private readonly waiter: { readonly reason: string | undefined }
+  private readonly reason: string | undefined
 
   constructor({ durability, stateDir }: GuardianOptions) {
-    const found = findStateDir(stateDir)
-    if ('reason' in found) {
-      this.reason = `no directory for records: ${found.reason}`
+    const place = openJournal(stateDir, durability)
+    if ('reason' in place) {
+      const records = new PipeRecords()
+      this.records = records
+      this.reason = `no directory for records: ${place.reason}`
+      this.waiter = new Waiter(() => records.attach(startNode(undefined, ownerName(thisOwner()))))
       return
     }
-    this.stateDir = found.path
-    const owners = ownersIn(found.path)
-    const dir = join(owners, ownerName(thisOwner()))
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-    for (const path of [owners, dir]) {
-      const problem = distrust(lstatSync(path))
-      if (problem) throw Object.assign(new Error(`${path} ${problem}`), { code: 'EACCES' })
-    }
-    this.journal = new Journal(join(dir, `${threadId}.journal`), durability)
-    if (!isMainThread) {
-      this.reason =
-        'a worker thread: its records are done by the guardian of the main thread if that has one, else at the next start'
-      return
-    }
-    this.wait()
-    if (needsLease()) this.listen(join(dir, 'lease'))
-    process.once('exit', () => this.journal?.count === 0 && removeOwner(dir))
-    void findDead(found.path).then((dead) => dead.length > 0 && startRecovery(found.path))
+    const { state, dir, journal } = place
+    this.records = journal
+    this.stateDir = state
+    this.dir = dir
+    this.waiter = waiterFor(state)
+    if (needsLease()) holdLease(dir)
+    realProcess.once('exit', () => tidy(dir))
+    void findDead(state).then((dead) => dead.length > 0 && quietly(() => startRecovery(state)))
   }
 
-  add(action: Action): number {
-    if (!this.journal) return 0
-    return this.journal.add(action)
-  }
-
-  amend(id: number, action: Action): void {
-    this.journal?.amend(id, action)
-  }
-
-  remove(id: number): void {
-    this.journal?.remove(id)
+  /** Is its directory removed already, while the process ends? Listeners of 'exit' may still want something. */
+  get isOver(): boolean {
+    return isExiting() && this.dir !== undefined && !existsSync(this.dir)
   }
 
   status(): DurableStatus {
+    const { waiter, stateDir } = this
     return {
-      guarded: this.waiter !== undefined,
-      stateDir: this.stateDir,
-      reason: this.reason,
-      records: this.journal?.count ?? 0,
+      guarded: waiter.reason === undefined,
+      stateDir,
+      reason: [this.reason, waiter.reason].filter(Boolean).join('; ') || undefined,
+      records: this.records.count,
+      failed: stateDir === undefined ? 0 : countFailed(stateDir),
     }
   }
+}
 
-  private wait(): void {
-    if (this.waiters++ >= MOST_WAITERS) {
-      this.reason = 'the guardian was killed again and again'
-      return
+type Place = { state: string; dir: string; journal: Journal } | { reason: string }
+
+function openJournal(configured: string | undefined, durability: GuardianOptions['durability']): Place {
+  const found = findStateDir(configured)
+  if ('reason' in found) return found
+  const owners = ownersIn(found.path)
+  const dir = join(owners, ownerName(thisOwner()))
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    for (const path of [owners, dir]) {
+      const problem = distrust(lstatSync(path))
+      if (problem) return { reason: `${path} ${problem}` }
     }
-    try {
-      const child = startWaiter(this.stateDir as string, ownerName(thisOwner()))
-      this.waiter = child
-      if (!child) this.reason = 'no guardian: there is no /bin/sh'
-      child?.once('exit', () => {
-        this.waiter = undefined
-        this.wait()
-      })
-    } catch (error) {
-      this.reason = `no guardian: ${(error as Error).message}`
-    }
+    // Of its own for each copy of exodos in this thread.
+    const journal = new Journal(join(dir, `${randomBytes(6).toString('hex')}.journal`), durability, () => tidy(dir))
+    return { state: found.path, dir, journal }
+  } catch (error) {
+    return { reason: (error as Error).message }
   }
+}
 
-  /** Whoever can't see our pid asks here whether we live. */
-  private listen(path: string): void {
-    this.lease = createServer((socket) => socket.destroy())
-    this.lease.on('error', () => {})
-    this.lease.listen(path).unref()
+/** A process that has nothing left to be done leaves nothing behind. */
+function tidy(dir: string): void {
+  if (isExiting() && isEmpty(dir)) removeOwner(dir)
+}
+
+function waiterFor(state: string): { readonly reason: string | undefined } {
+  const shared = EventEmitter as unknown as { [SHARED]?: Map<string, Waiter> }
+  shared[SHARED] ??= new Map()
+  let waiter = shared[SHARED].get(state)
+  if (!waiter) {
+    if (getEnvironmentData(GUARDED) === state) return { reason: undefined }
+    waiter = new Waiter(() => startWaiter(state))
+    shared[SHARED].set(state, waiter)
+    if (isMainThread) lookAfterThreads(state)
+  }
+  return waiter
+}
+
+function startWaiter(state: string): ChildProcess | undefined {
+  const owner = thisOwner()
+  const name = ownerName(owner)
+  if (!hasShell()) return startNode(state, name)
+  if (isMainThread) return startShell(state, `${owner.pid}.${owner.start}.`, name, false)
+  startShell(state, name, name, true)
+  return undefined
+}
+
+/** What a thread has left behind is done as soon as it has ended. */
+function lookAfterThreads(state: string): void {
+  setEnvironmentData(GUARDED, state)
+  const recover = () => void recoverProcess(state, thisOwner())
+  realProcess.on('worker', (worker: Worker) =>
+    worker.once('exit', () => {
+      recover()
+      // The kernel may still show the thread for a moment.
+      setTimeout(recover, 100).unref()
+    }),
+  )
+}
+
+/** Whoever can't see our pid asks here whether we live. */
+function holdLease(dir: string): void {
+  quietly(() => {
+    const lease = leaseIn(dir)
+    const server = createServer((socket) => socket.destroy())
+    server.on('error', () => {})
+    server.listen(lease.path, lease.close).unref()
+  })
+}
+
+/** What could not be done now is done at the next start. */
+function quietly(act: () => void): void {
+  try {
+    act()
+  } catch {
+    // As said.
   }
 }

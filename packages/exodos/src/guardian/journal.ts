@@ -1,112 +1,119 @@
-import {
-  closeSync,
-  constants,
-  fdatasyncSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, fdatasyncSync, fsyncSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { ExodosTypeError } from '../core/errors.js'
+import { CANCELLED, type Line, LONGEST, lineOf } from './lines.js'
 import type { Action } from './record.js'
 
 /** Rewritten above so many bytes, if most of it is over. */
 const LONG = 1 << 20
 
-/** A record that has not been done or cancelled. */
-export interface Entry {
-  readonly id: number
-  readonly action: Action
-  /** Milliseconds since the epoch: the order over several journals, newest first. */
-  readonly at: number
-  /** So often it has been tried, and why it failed last. */
-  readonly tries: number
-  readonly error?: string
+const NEW_LINE = Buffer.from('\n')
+
+/** Where records are written down. */
+export interface Records {
+  readonly count: number
+  /** Throws when it can't be written down, so that nobody creates what nobody would remove. */
+  add(action: Action): number
+  /** The same record, of which more is known now. */
+  amend(id: number, action: Action): void
+  /** Done, or cancelled: after it has returned nobody does it. */
+  remove(id: number): void
 }
 
-type Line =
-  | { readonly id: number; readonly at: number; readonly do: Action }
-  | { readonly off: number }
-  | { readonly id: number; readonly is: Action }
-  | { readonly failed: number; readonly error: string }
+interface Live {
+  readonly at: number
+  action: Action
+  offset: number
+  size: number
+}
 
 /**
- * A file of records, one line each, only ever appended to. Written before it returns; the page cache outlives the process,
- * however it ends. With `durability: 'power'` the disk has it, too.
+ * A file of records, one line each. Written before it returns; the page cache outlives the process, however it ends. With
+ * `durability: 'power'` the disk has it, too.
+ *
+ * A record is cancelled by its first byte: that takes no space, so a full disk can't keep a cleanup alive.
  */
-export class Journal {
+export class Journal implements Records {
   private fd: number
   private size = 0
-  private readonly live = new Map<number, { at: number; action: Action }>()
+  /** Bytes of it that still mean something. */
+  private needed = 0
+  private readonly live = new Map<number, Live>()
   private last = 0
 
   constructor(
     readonly path: string,
     private readonly survives: 'process' | 'power' = 'process',
+    private readonly emptied: () => void = () => {},
   ) {
     this.fd = open(path)
-    if (survives === 'power') syncDirectory(dirname(path))
+    if (survives === 'power') for (let dir = dirname(path), n = 0; n < 3; dir = dirname(dir), n++) syncDirectory(dir)
   }
 
   get count(): number {
     return this.live.size
   }
 
-  /** Throws when it can't be written down, so that nobody creates what nobody would remove. */
   add(action: Action): number {
     const id = ++this.last
     const at = Date.now()
-    this.write({ id, at, do: action })
-    if (this.survives === 'power') fdatasyncSync(this.fd)
-    this.live.set(id, { at, action })
+    const offset = this.size
+    const size = this.write({ id, at, do: action })
+    this.live.set(id, { at, action, offset, size })
+    this.sync()
     return id
   }
 
-  /** The same record, of which more is known now. */
   amend(id: number, action: Action): void {
     const entry = this.live.get(id)
     if (!entry) return
     entry.action = action
-    this.write({ id, is: action })
+    entry.size += this.write({ id, is: action })
+    this.sync()
   }
 
-  /** Done, or cancelled: after it has returned nobody does it. */
   remove(id: number): void {
-    if (!this.live.delete(id)) return
+    const entry = this.live.get(id)
+    if (!entry) return
+    this.live.delete(id)
+    this.needed -= entry.size
     if (this.live.size === 0) {
       // An empty journal tells the waiter that there is nothing to be done.
       ftruncateSync(this.fd, 0)
       this.size = 0
+      this.emptied()
     } else {
-      this.write({ off: id })
-      if (this.size > LONG) this.compact()
+      writeSync(this.fd, CANCELLED, entry.offset)
+      if (this.size > LONG && this.needed < this.size / 2) this.compact()
     }
+    this.sync()
+  }
+
+  private sync(): void {
     if (this.survives === 'power') fdatasyncSync(this.fd)
   }
 
-  close(): void {
-    closeSync(this.fd)
-  }
-
-  private write(line: Line): void {
-    const text = `${JSON.stringify(line)}\n`
-    const data = Buffer.from(text)
-    const written = writeSync(this.fd, data)
-    if (written < data.length) {
-      // The disk is full. Half a line would spoil the next one.
+  private write(line: Line): number {
+    const data = lineOf(line)
+    if (data.length > LONGEST)
+      throw new ExodosTypeError(`a record: expected at most ${LONGEST} bytes as JSON, got ${data.length}`)
+    try {
+      const written = writeSync(this.fd, data, 0, data.length, this.size)
+      if (written < data.length) throw Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })
+    } catch (error) {
+      // Half a line would spoil the next one.
       ftruncateSync(this.fd, this.size)
-      throw Object.assign(new Error(`ENOSPC: no space left for a record in ${this.path}`), { code: 'ENOSPC' })
+      throw error
     }
-    this.size += written
+    this.size += data.length
+    this.needed += data.length
+    return data.length
   }
 
   /** Written beside and renamed: whoever reads finds the old one or the new one. */
   private compact(): void {
-    const lines = Array.from(this.live, ([id, { at, action }]) => `${JSON.stringify({ id, at, do: action } satisfies Line)}\n`)
-    const text = Buffer.from(lines.join(''))
-    if (text.length > this.size / 2) return
+    const lines = Array.from(this.live, ([id, { at, action }]) => lineOf({ id, at, do: action }))
+    const text = Buffer.concat(lines)
     const beside = `${this.path}.new`
     const fd = open(beside, constants.O_TRUNC)
     try {
@@ -120,15 +127,22 @@ export class Journal {
     }
     closeSync(this.fd)
     this.fd = fd
-    this.size = text.length
+    this.size = 0
+    let next = 0
+    for (const entry of this.live.values()) {
+      const { length } = lines[next++] as Buffer
+      Object.assign(entry, { offset: this.size, size: length })
+      this.size += length
+    }
+    this.needed = this.size
   }
 }
 
-/** Adds a line to the journal of an owner that has died. */
+/** Adds a line to the journal of an owner that has died, maybe in the middle of one. */
 export function note(path: string, line: Line): void {
-  const fd = open(path)
+  const fd = open(path, constants.O_APPEND)
   try {
-    writeSync(fd, `${JSON.stringify(line)}\n`)
+    writeSync(fd, Buffer.concat([NEW_LINE, lineOf(line)]))
   } finally {
     closeSync(fd)
   }
@@ -136,7 +150,7 @@ export function note(path: string, line: Line): void {
 
 function open(path: string, flags = 0): number {
   // Never through somebody else's link.
-  return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW | flags, 0o600)
+  return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | flags, 0o600)
 }
 
 function syncDirectory(path: string): void {
@@ -145,46 +159,5 @@ function syncDirectory(path: string): void {
     fsyncSync(fd)
   } finally {
     closeSync(fd)
-  }
-}
-
-/** A line that is longer was not written by us. */
-const LONGEST = 1 << 20
-
-/** What is left to be done of a journal; newest first. What can't be understood is left out: a torn last line, garbage. */
-export function readJournal(path: string): Entry[] {
-  const live = new Map<number, Entry>()
-  const text = readFileSync(path, 'utf8')
-  // A last line without its end was being written when the process died: what it says had not begun.
-  const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n')
-  for (const line of lines) {
-    if (line === '' || line.length > LONGEST) continue
-    const parsed = parse(line)
-    if (!parsed) continue
-    if ('off' in parsed) live.delete(parsed.off)
-    else if ('do' in parsed) live.set(parsed.id, { id: parsed.id, at: parsed.at, action: parsed.do, tries: 0 })
-    else if ('is' in parsed) replace(live, parsed.id, { action: parsed.is })
-    else replace(live, parsed.failed, { tries: (live.get(parsed.failed)?.tries ?? 0) + 1, error: parsed.error })
-  }
-  return [...live.values()].sort((a, b) => b.at - a.at || b.id - a.id)
-}
-
-function replace(live: Map<number, Entry>, id: number, change: Partial<Entry>): void {
-  const entry = live.get(id)
-  if (entry) live.set(id, { ...entry, ...change })
-}
-
-function parse(line: string): Line | undefined {
-  try {
-    const value = JSON.parse(line) as Record<string, unknown>
-    const isNumber = (key: string) => typeof value[key] === 'number'
-    const isAction = (key: string) => typeof (value[key] as Action | null)?.kind === 'string'
-    const isLine =
-      isNumber('off') ||
-      (isNumber('failed') && typeof value.error === 'string') ||
-      (isNumber('id') && ((isNumber('at') && isAction('do')) || isAction('is')))
-    return isLine ? (value as unknown as Line) : undefined
-  } catch {
-    return undefined
   }
 }

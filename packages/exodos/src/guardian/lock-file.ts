@@ -14,8 +14,8 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { ExodosError, type ExodosErrorCode, invalid } from '../core/errors.js'
-import { type Owner, isSurelyDead as ownerIsSurelyDead, thisOwner } from './owner.js'
+import { ExodosError, invalid } from '../core/errors.js'
+import { isSameProcess, type Owner, isSurelyDead as ownerIsSurelyDead, thisOwner } from './owner.js'
 import { DONE, type LockAction, type Outcome } from './record.js'
 import type { Steps } from './steps.js'
 
@@ -64,7 +64,7 @@ export interface Taken {
   readonly by: Owner | undefined
 }
 
-type IsSurelyDead = (owner: Owner) => boolean
+type IsSurelyDead = (owner: Owner, place: string) => boolean
 
 /** What is in a lock, and in an heir file. */
 interface Claim {
@@ -95,7 +95,7 @@ export const newToken = (): string => randomBytes(16).toString('hex')
  * beforehand, for a record that is to be there before the lock is.
  */
 export function tryAcquire(path: string, owner: Owner, isSurelyDead: IsSurelyDead, token = newToken()): Held | Taken {
-  const me = contender(path, owner, token, (claim) => isSurelyDead(claim.owner))
+  const me = contender(path, owner, token, (claim) => isSurelyDead(claim.owner, dirname(path)))
   const held = { path: me.path, token }
   let by: Owner | undefined
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -135,7 +135,7 @@ export function* removeLock(
   owner: Owner = thisOwner(),
   isSurelyDead: IsSurelyDead = ownerIsSurelyDead,
 ): Steps<Outcome> {
-  const me = contender(path, owner, newToken(), (claim) => claim.token === token || isSurelyDead(claim.owner))
+  const me = contender(path, owner, newToken(), (claim) => claim.token === token || isSurelyDead(claim.owner, dirname(path)))
   let by: Owner | undefined
   for (let n = 0; n < LOOKS; n++) {
     const holder = look(me.path)
@@ -145,7 +145,7 @@ export function* removeLock(
       return DONE
     }
     // Nobody else takes us for dead, so nobody but us may touch it.
-    if (isSameProcess(holder.owner, owner)) release({ path: me.path, token })
+    if (isSameThread(holder.owner, owner)) release({ path: me.path, token })
     else by = succeed(me, holder, () => unlinkSync(me.path))
     if (isStillHeld({ path: me.path, token })) yield { sleep: 10 }
   }
@@ -197,10 +197,7 @@ function tidy(me: Contender, token?: string): void {
 
 const heirFileOf = (me: Contender, { token }: Claim): string => `${me.path}.${token}.heir`
 
-/** `random` differs between the threads of a process. */
-function isSameProcess(one: Owner, other: Owner): boolean {
-  return (['pid', 'start', 'boot', 'machine', 'namespace'] as const).every((key) => one[key] === other[key])
-}
+const isSameThread = (one: Owner, other: Owner) => isSameProcess(one, other) && one.thread === other.thread
 
 /** Makes a file together with its text. False when there is one already. */
 function make(file: string, me: Contender): boolean {
@@ -235,7 +232,7 @@ function read({ path }: Contender, file: string): Claim | undefined {
   if (text === undefined || claim) return claim
   const files = file === path ? path : `${path} and ${file}`
   throw new ExodosError(
-    'ERR_EXODOS_LOCK' as ExodosErrorCode,
+    'ERR_EXODOS_LOCK',
     `${file} is not a lock, or is damaged: nobody can ever take it. If no process uses it, remove ${files}`,
   )
 }
@@ -258,7 +255,7 @@ function parse(text: string): Claim | undefined {
   try {
     const { token, owner } = JSON.parse(text) as Claim
     const isComplete = TOKEN.test(token) && Number.isSafeInteger(owner.pid) && owner.pid > 0
-    const words = [owner.start, owner.boot, owner.machine, owner.namespace, owner.random]
+    const words = [owner.start, owner.thread, owner.boot, owner.machine, owner.namespace, owner.random]
     return isComplete && words.every((word) => typeof word === 'string') ? { token, owner } : undefined
   } catch {
     return undefined

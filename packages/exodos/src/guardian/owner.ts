@@ -1,19 +1,23 @@
-import { randomBytes } from 'node:crypto'
-import { readFileSync, readlinkSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
+import { closeSync, constants, openSync, readFileSync, readlinkSync, statfsSync } from 'node:fs'
 import { connect } from 'node:net'
-import { seen } from '../system/proc.js'
+import { hostname } from 'node:os'
+import { isMainThread, threadId } from 'node:worker_threads'
+import { type Seen, seen } from '../system/proc.js'
 
-/** A process that has records, described such that a later one with the same pid is never taken for it. */
+/** A thread that has records, described such that a later one with the same numbers is never taken for it. */
 export interface Owner {
   readonly pid: number
-  /** Clock ticks since boot. Empty where /proc doesn't say. */
+  /** Of the process, in clock ticks since boot. Empty where /proc doesn't say. */
   readonly start: string
+  /** Of a worker thread: the kernel's number of it, and its start time. Empty for the main thread. */
+  readonly thread: string
   /** Of the kernel, since it was started; and of the machine: the first digits of each. */
   readonly boot: string
   readonly machine: string
   /** Of pids. */
   readonly namespace: string
-  /** Differs for each process. */
+  /** Differs for each thread. */
   readonly random: string
 }
 
@@ -23,11 +27,14 @@ const FIRST_NAMESPACE = '4026531836'
 let own: Owner | undefined
 
 export function thisOwner(): Owner {
-  own ??= {
+  if (own) return own
+  const boot = digits(read('/proc/sys/kernel/random/boot_id'))
+  own = {
     pid: process.pid,
     start: seen(process.pid)?.startTime ?? '',
-    boot: digits(read('/proc/sys/kernel/random/boot_id')),
-    machine: digits(read('/etc/machine-id')),
+    thread: isMainThread ? '' : thisThread(),
+    boot,
+    machine: digits(boot === '' ? createHash('sha256').update(hostname()).digest('hex') : read('/etc/machine-id')),
     namespace: namespace(),
     random: randomBytes(9).toString('base64url'),
   }
@@ -35,36 +42,63 @@ export function thisOwner(): Owner {
 }
 
 /** The name of an owner's directory tells all of it, so that nothing in there has to be believed. */
-export function ownerName({ pid, start, boot, machine, namespace }: Owner): string {
-  return [pid, start, boot, machine, namespace].join('.')
+export function ownerName({ pid, start, thread, boot, machine, namespace }: Owner): string {
+  return [pid, start, thread, boot, machine, namespace].join('.')
 }
 
 export function parseOwner(name: string): Owner | undefined {
-  const match = /^(\d+)\.(\d*)\.([0-9a-f]*)\.([0-9a-f]*)\.(\d*)$/.exec(name)
+  const match = /^(\d+)\.(\d*)\.(\d+-\d+|w\d+|)\.([0-9a-f]*)\.([0-9a-f]*)\.(\d*)$/.exec(name)
   if (!match) return undefined
-  const [, pid, start = '', boot = '', machine = '', namespace = ''] = match
-  return { pid: Number(pid), start, boot, machine, namespace, random: '' }
+  const [, pid, start = '', thread = '', boot = '', machine = '', namespace = ''] = match
+  return { pid: Number(pid), start, thread, boot, machine, namespace, random: '' }
+}
+
+export function isSameProcess(one: Owner, other: Owner): boolean {
+  return (['pid', 'start', 'boot', 'machine', 'namespace'] as const).every((key) => one[key] === other[key])
 }
 
 /**
- * Is there no doubt that the process has ended? Never a guess: of another machine, or of a namespace that can't be looked
- * into, nothing is known; where it has a lease, that decides, see `isLeaseHeld`.
+ * Is there no doubt that the thread, or its process, has ended? Never a guess: of another machine, or of a namespace that
+ * can't be looked into, nothing is known; where it has a lease, that decides, see `isLeaseHeld`. `place` is where we have
+ * heard of it.
  */
-export function isSurelyDead(owner: Owner): boolean {
+export function isSurelyDead(owner: Owner, place: string): boolean {
   const here = thisOwner()
-  if (owner.machine !== here.machine) return false
-  if (owner.boot !== here.boot) return owner.boot !== '' && here.boot !== ''
-  if (owner.namespace !== here.namespace) return false
+  if (owner.boot !== here.boot) return owner.boot !== '' && here.boot !== '' && isOfThisMachine(owner, place)
+  if (owner.namespace !== here.namespace || (here.boot === '' && owner.machine !== here.machine)) return false
   const there = seen(owner.pid)
-  if (there && owner.start !== '') return there.startTime !== owner.start || /^[ZX]$/.test(there.state)
-  // Without /proc a pid that is in use may be anybody's.
-  return !there && !exists(owner.pid)
+  if (!there || owner.start === '') return !there && !exists(owner.pid)
+  if (there.startTime !== owner.start || hasEnded(there)) return true
+  const [thread = '', start] = owner.thread.split('-')
+  return start !== undefined && seen(owner.pid, Number(thread))?.startTime !== start
 }
 
-/** Is it of this machine, and of a namespace of pids that we can't look into? */
+/** The first thread can have ended before the others, which may be in the middle of something. */
+const hasEnded = ({ state, threads }: Seen) => /^[ZX]$/.test(state) && threads <= 1
+
+/**
+ * Who has written to a disk of ours under another boot can't be running any more. To a file server others write, too, and
+ * machines that were copied have the same id, but then it was asked for.
+ */
+function isOfThisMachine(owner: Owner, place: string): boolean {
+  return isLocal(place) || (owner.machine !== '' && owner.machine === thisOwner().machine)
+}
+
+/** What Linux calls file systems that only one kernel writes to: ext, xfs, btrfs, tmpfs, overlay, f2fs, zfs. */
+const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0xf2f52010, 0x2fc12fc1]
+
+function isLocal(place: string): boolean {
+  try {
+    return process.platform === 'linux' && LOCAL.includes(statfsSync(place).type)
+  } catch {
+    return false
+  }
+}
+
+/** Is it of this kernel, and of a namespace of pids that we can't look into, as that of a container? */
 export function isElsewhere(owner: Owner): boolean {
   const here = thisOwner()
-  return owner.machine === here.machine && owner.boot === here.boot && owner.namespace !== here.namespace
+  return owner.boot === here.boot && owner.namespace !== here.namespace
 }
 
 /** Is there somebody who might share our state directory, and can't see our pid? */
@@ -72,8 +106,24 @@ export function needsLease(): boolean {
   return thisOwner().namespace !== FIRST_NAMESPACE || process.env.EXODOS_STATE_DIR !== undefined
 }
 
+/** A socket's path has 107 bytes at most, so it is reached through its directory. */
+export function leaseIn(dir: string): { path: string; close(): void } {
+  const fd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY)
+  return { path: `/proc/self/fd/${fd}/lease`, close: () => closeSync(fd) }
+}
+
 /** Whether somebody listens on a lease: the kernel accepts for a process whose loop is blocked, too, as long as it lives. */
-export function isLeaseHeld(path: string): Promise<boolean | undefined> {
+export async function isLeaseHeld(dir: string): Promise<boolean | undefined> {
+  const lease = leaseIn(dir)
+  try {
+    return await isListenedOn(lease.path)
+  } finally {
+    lease.close()
+  }
+}
+
+/** Undefined where that can't be known. */
+export function isListenedOn(path: string): Promise<boolean | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path)
     socket.once('connect', () => {
@@ -94,6 +144,17 @@ function exists(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
+}
+
+function thisThread(): string {
+  try {
+    const thread = /\d+$/.exec(readlinkSync('/proc/thread-self'))?.[0]
+    const start = seen(process.pid, Number(thread))?.startTime
+    if (start !== undefined) return `${thread}-${start}`
+  } catch {
+    // There is no /proc: the thread counts as alive as long as its process.
+  }
+  return `w${threadId}`
 }
 
 function namespace(): string {

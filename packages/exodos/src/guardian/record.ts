@@ -16,7 +16,16 @@ export interface PathAction {
   readonly path: string
   /** A directory with all that is in it. */
   readonly tree: boolean
-  /** What is to be there; anything else is left alone. Absent: nobody can have guessed the name, or whatever is there. */
+  /** What is to be there; anything else is left alone. Absent: whatever is there. */
+  readonly identity?: Identity | undefined
+  /** Nobody else can have the name: it is random. */
+  readonly unique?: true
+}
+
+/** Remove the path of a Unix domain socket that nobody listens on any more. */
+export interface SocketAction {
+  readonly kind: 'socket'
+  readonly path: string
   readonly identity?: Identity | undefined
 }
 
@@ -30,6 +39,8 @@ export interface ProcessAction {
   readonly signal: NodeJS.Signals
   /** Milliseconds from the signal to SIGKILL. */
   readonly timeout: number
+  /** `NAME=value`, see end.ts. */
+  readonly cookie?: string | undefined
 }
 
 /** Run a program. */
@@ -37,6 +48,8 @@ export interface CommandAction {
   readonly kind: 'command'
   readonly argv: readonly string[]
   readonly cwd: string
+  /** Beside what every program gets. */
+  readonly env: Readonly<Record<string, string>>
   /** Milliseconds, then SIGKILL. */
   readonly timeout: number
 }
@@ -49,6 +62,7 @@ export interface CallAction {
   readonly export: string
   readonly args: readonly unknown[]
   readonly cwd: string
+  readonly env: Readonly<Record<string, string>>
   readonly timeout: number
 }
 
@@ -60,9 +74,9 @@ export interface LockAction {
 }
 
 /** A cleanup written down as data: it survives the death of the process. */
-export type Action = PathAction | ProcessAction | CommandAction | CallAction | LockAction
+export type Action = PathAction | SocketAction | ProcessAction | CommandAction | CallAction | LockAction
 
-/** What came of an action; `left` says in words why something was left alone. */
-export type Outcome = { readonly done: true } | { readonly left: string }
+/** What came of an action; `left` says in words why something was left alone: for good, or for whoever does it now. */
+export type Outcome = { readonly done: true } | { readonly left: string; readonly handedOver?: true }
 
 export const DONE: Outcome = { done: true }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { setTimeout } from 'node:timers'
+import { isListenedOn } from './owner.js'
 
 /** A program to be run; what it prints is thrown away. */
 export interface Command {
@@ -18,22 +19,26 @@ export interface CommandResult {
   readonly error?: Error
 }
 
-/** What a step waits for: milliseconds, or a program. */
-export type Wait = { readonly sleep: number } | { readonly run: Command }
+/** What a step waits for: milliseconds; a program; or whether somebody listens on a socket. */
+export type Wait = { readonly sleep: number } | { readonly run: Command } | { readonly probe: string }
+
+/** What it gets: of a program its end; of a socket undefined where that can't be known, as without an event loop. */
+type Answer = CommandResult | boolean | undefined
 
 /**
  * Work that yields what it waits for: whoever drives it decides how to wait, so that it can be done where the loop doesn't
  * turn.
  */
-export type Steps<T> = Generator<Wait, T, CommandResult | undefined>
+export type Steps<T> = Generator<Wait, T, Answer>
 
 /** Drives steps while the event loop turns. */
 export async function runSteps<T>(steps: Steps<T>): Promise<T> {
   let next = steps.next()
   while (!next.done) {
     const wait = next.value
-    let result: CommandResult | undefined
+    let result: Answer
     if ('run' in wait) result = await runCommand(wait.run)
+    else if ('probe' in wait) result = await isListenedOn(wait.probe)
     else await new Promise<void>((resolve) => void setTimeout(resolve, wait.sleep))
     next = steps.next(result)
   }
@@ -47,9 +52,9 @@ export function runStepsSync<T>(steps: Steps<T>): T {
   let next = steps.next()
   while (!next.done) {
     const wait = next.value
-    let result: CommandResult | undefined
+    let result: Answer
     if ('run' in wait) result = runCommandSync(wait.run)
-    else if (wait.sleep > 0) Atomics.wait(sleeper, 0, 0, wait.sleep)
+    else if ('sleep' in wait && wait.sleep > 0) Atomics.wait(sleeper, 0, 0, wait.sleep)
     next = steps.next(result)
   }
   return next.value

@@ -10,16 +10,18 @@ export interface Seen {
   readonly state: string
   /** Clock ticks since boot: tells a process from a later one with the same pid. */
   readonly startTime: string
+  /** Those that still run: others may be at work when the first one has ended. */
+  readonly threads: number
 }
 
-/** Undefined for a process that has gone, and on systems without /proc. */
-export function seen(pid: number): Seen | undefined {
-  const text = read(`/proc/${pid}/stat`)
+/** Of a thread with its own number, if that is given. Undefined for what has gone, and on systems without /proc. */
+export function seen(pid: number, thread?: number): Seen | undefined {
+  const text = read(thread === undefined ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
   const [state = '', parent, group, session, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const startTime = rest[15] as string
-  return { pid, parent: Number(parent), group: Number(group), session: Number(session), state, startTime }
+  const [threads, startTime] = [Number(rest[13]), rest[15] as string]
+  return { pid, parent: Number(parent), group: Number(group), session: Number(session), state, startTime, threads }
 }
 
 export function allSeen(): Seen[] {

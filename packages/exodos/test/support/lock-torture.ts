@@ -47,7 +47,7 @@ function beTheOnlyHolder(): void {
     fs.symlinkSync(JSON.stringify(me), holder)
   } catch {
     const other = JSON.parse(fs.readlinkSync(holder)) as Owner
-    if (!isSurelyDead(other)) say('TWO', other.pid)
+    if (!isSurelyDead(other, dir)) say('TWO', other.pid)
     // It was killed while it held the lock.
     fs.unlinkSync(holder)
     fs.symlinkSync(JSON.stringify(me), holder)
@@ -62,7 +62,7 @@ function removeOfDead(): void {
   } catch {
     return
   }
-  if (!isSurelyDead(held.owner)) return
+  if (!isSurelyDead(held.owner, dir)) return
   const outcome = risky(() => runStepsSync(removeLock({ path: lock, token: held.token })))
   say('done' in outcome ? 'removed' : 'left')
 }
@@ -72,7 +72,7 @@ for (;;) {
   if (Math.random() < 0.2) removeOfDead()
   let deaths = 0
   const token = newToken()
-  const result = risky(() => tryAcquire(lock, me, (owner) => isSurelyDead(owner) && ++deaths > 0, token))
+  const result = risky(() => tryAcquire(lock, me, (owner) => isSurelyDead(owner, dir) && ++deaths > 0, token))
   if ('token' in result) {
     beTheOnlyHolder()
     say(deaths > 0 ? 'takeover' : 'acquired')

@@ -1,0 +1,244 @@
+/**
+ * Cleanups written down as data, which are done however the process ends: by a hook when it leaves; by a guardian when it
+ * was killed, ran out of memory or crashed; at the next start when the guardian is gone, too.
+ *
+ * The promise: at least once; usually within a third of a second of the death; never while the process lives and never after
+ * `cancel()` has returned. What isn't any more what was recorded is left alone. What fails is tried again, kept and
+ * reported.
+ *
+ * @packageDocumentation
+ */
+import type { ChildProcess } from 'node:child_process'
+import { type Duration, parseDuration } from './core/deadline.js'
+import { checkOptions, ExodosError, ExodosTypeError, invalid } from './core/errors.js'
+import { recover, wouldRecover } from './guardian/claim.js'
+import { configureGuardian, type DurableRecord, record, theGuardian } from './guardian/durable-record.js'
+import type { DurableStatus } from './guardian/guardian.js'
+import { identityOf } from './guardian/identity.js'
+import type { Action, PathAction, SocketAction } from './guardian/record.js'
+import { refusal } from './guardian/refusal.js'
+import { nothing, type Recovered } from './guardian/settle.js'
+import { findStateDir } from './guardian/state-dir.js'
+import { seen } from './system/proc.js'
+
+export type { Duration } from './core/deadline.js'
+export type { DurableRecord } from './guardian/durable-record.js'
+export type { DurableStatus } from './guardian/guardian.js'
+export type {
+  Action,
+  CallAction,
+  CommandAction,
+  Identity,
+  LockAction,
+  PathAction,
+  ProcessAction,
+  SocketAction,
+} from './guardian/record.js'
+export type { Recovered } from './guardian/settle.js'
+
+export interface RecordOptions {
+  /** Shown in the report. Default: what is done to what. */
+  name?: string
+}
+
+export interface PathOptions extends RecordOptions {
+  /** A directory with all that is in it. Default false: a file, or an empty directory. */
+  tree?: boolean
+}
+
+export interface ProcessOptions extends RecordOptions {
+  /** All of its process group, and of its session. Default false. */
+  group?: boolean
+  /** `NAME=value` of the environment that it was started with: all processes that have inherited it end as well. */
+  cookie?: string
+  /** What it is asked with. Default `'SIGTERM'`. */
+  signal?: NodeJS.Signals
+  /** From there to SIGKILL. Default 5 s. */
+  timeout?: Duration
+}
+
+export interface CommandOptions extends RecordOptions {
+  /** Default: that of this process. */
+  cwd?: string
+  /** Variables beside PATH, HOME and the like: the program doesn't get the environment of this process. */
+  env?: Readonly<Record<string, string>>
+  /** Then it is killed, and counts as failed. Default 10 s. */
+  timeout?: Duration
+}
+
+export interface CallOptions extends CommandOptions {
+  /** A file's URL, or the name of a package as `cwd` sees it. */
+  module: string | URL
+  /** The function's name. Default `'default'`. */
+  export?: string
+  /** Anything that JSON can hold. */
+  args?: readonly unknown[]
+}
+
+/** A path that is removed. */
+export interface DurablePath extends DurableRecord {
+  /** To be called when it has been made: what takes its place later is somebody else's, and left alone. */
+  made(): void
+}
+
+export interface RecoverOptions {
+  /** Does nothing: `done` is what would be tried. Default false. */
+  dryRun?: boolean
+}
+
+export interface ConfigureOptions {
+  /** Default: `$EXODOS_STATE_DIR`, else `exodos` in `$XDG_STATE_HOME` or `~/.local/state`, else one in the directory for temporary files. */
+  stateDir?: string
+  /** `'power'` has the disk written before a call returns: records survive a loss of power. Default `'process'`. */
+  durability?: 'process' | 'power'
+}
+
+/**
+ * Removes a path when the process ends, whichever way. To be called before the path is made: then nothing can be left. What
+ * is there at the call, or at `made()`, is what is removed; something else in its place is left alone. So is a path that
+ * another process, which lives, has recorded as well.
+ *
+ * Throws `ERR_EXODOS_INVALID_ARG` for bad input and for paths that are never removed: `/`, the home and current directories
+ * and what they are in, mount points, relative paths, and what is in a directory that everybody may write to without a
+ * sticky bit. Throws `ERR_EXODOS_RECORD` when it can't be written down, as on a full disk.
+ */
+function path(target: string, options: PathOptions = {}): DurablePath {
+  const call = 'durable.path(path, options)'
+  checkOptions(call, options, ['name', 'tree'])
+  checkPath(call, target)
+  const { tree = false, name = `remove ${target}` } = options
+  if (typeof tree !== 'boolean') throw invalid('options.tree', 'true or false', tree)
+  return identified(path, { kind: 'path', path: target, tree }, name)
+}
+
+/**
+ * Removes the path of a Unix domain socket when the process ends, whichever way, unless somebody else listens on it then. To
+ * be called before `listen`, and `made()` after it. Throws as `durable.path`.
+ */
+function socket(target: string, options: RecordOptions = {}): DurablePath {
+  const call = 'durable.socket(path, options)'
+  checkOptions(call, options, ['name'])
+  checkPath(call, target)
+  return identified(socket, { kind: 'socket', path: target }, options.name ?? `remove socket ${target}`)
+}
+
+/**
+ * Ends a process, or its group, when this one ends, whichever way. Never another one that has got its pid. Linux only: it is
+ * known by its start time. Throws `ERR_EXODOS_INVALID_ARG` for bad input and for a process that isn't running,
+ * `ERR_EXODOS_RECORD` as `durable.path`.
+ */
+function endProcess(target: ChildProcess | number, options: ProcessOptions = {}): DurableRecord {
+  checkOptions('durable.process(process, options)', options, ['name', 'group', 'cookie', 'signal', 'timeout'])
+  const pid = typeof target === 'number' ? target : target?.pid
+  const start = typeof pid === 'number' && Number.isInteger(pid) && pid > 1 ? seen(pid)?.startTime : undefined
+  if (pid === undefined || start === undefined || pid === process.pid)
+    throw invalid('durable.process(process)', 'a child process, or the pid of one, that is running, on Linux', target)
+  const { group = false, signal = 'SIGTERM', timeout = 5000, name = `end process ${pid}`, cookie } = options
+  if (typeof group !== 'boolean') throw invalid('options.group', 'true or false', group)
+  if (typeof signal !== 'string' || !/^SIG[A-Z0-9]+$/.test(signal)) throw invalid('options.signal', "a signal's name", signal)
+  if (cookie !== undefined && !/^[^=]+=./.test(cookie)) throw invalid('options.cookie', "'NAME=value'", cookie)
+  const ms = parseDuration(timeout, 'options.timeout')
+  return record(endProcess, { kind: 'process', pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }, name)
+}
+
+/**
+ * Runs a program, without a shell, when the process ends, whichever way. An exit code other than 0 counts as failed. What it
+ * prints is thrown away. Throws `ERR_EXODOS_INVALID_ARG`, and `ERR_EXODOS_RECORD` as `durable.path`.
+ */
+function command(argv: readonly string[], options: CommandOptions = {}): DurableRecord {
+  checkOptions('durable.command(argv, options)', options, COMMAND_OPTIONS)
+  const isArgv = Array.isArray(argv) && argv.length > 0 && argv.every((word) => typeof word === 'string') && argv[0] !== ''
+  if (!isArgv) throw invalid('durable.command(argv)', 'a program and its arguments, as a list', argv)
+  return record(command, { kind: 'command', argv: [...argv], ...commandOptions(options) }, options.name ?? argv.join(' '))
+}
+
+/**
+ * Calls a function that a module exports, in a process of its own, when this one ends, whichever way. A rejection counts as
+ * failed. Throws `ERR_EXODOS_INVALID_ARG`, and `ERR_EXODOS_RECORD` as `durable.path`.
+ */
+function call(options: CallOptions): DurableRecord {
+  checkOptions('durable.call(options)', options, [...COMMAND_OPTIONS, 'module', 'export', 'args'])
+  const { module, export: exported = 'default', args = [] } = options
+  if (!(module instanceof URL) && (typeof module !== 'string' || /^\.{0,2}(\/|$)/.test(module)))
+    throw invalid('options.module', "a file's URL, as new URL('./cleanup.js', import.meta.url), or the name of a package", module)
+  if (typeof exported !== 'string') throw invalid('options.export', "a function's name", exported)
+  if (!Array.isArray(args)) throw invalid('options.args', 'a list', args)
+  const name = options.name ?? `${exported} of ${module}`
+  const given = { module: String(module), export: exported, args: asJson(args) }
+  return record(call, { kind: 'call', ...given, ...commandOptions(options) }, name)
+}
+
+/** What survives of this process just now, and why not more. Starts the guardian. */
+function status(): DurableStatus {
+  return theGuardian().status()
+}
+
+/**
+ * Does what dead processes have left behind, and tries once more what had failed; `left` also tells what was left alone
+ * earlier. The first record of a process has the same done in the background: this is for whoever needs it done before going
+ * on, as before listening on a socket.
+ */
+async function recoverNow(options: RecoverOptions = {}): Promise<Recovered> {
+  checkOptions('durable.recover(options)', options, ['dryRun'])
+  const { stateDir } = theGuardian().status()
+  if (stateDir === undefined) return nothing()
+  return options.dryRun ? wouldRecover(stateDir) : recover(stateDir)
+}
+
+/**
+ * To be called before the first record. Throws `ERR_EXODOS_CONFIGURED` after it, `ERR_EXODOS_INVALID_ARG` for bad input, as
+ * a state directory that others can write to.
+ */
+function configure(options: ConfigureOptions): void {
+  checkOptions('durable.configure(options)', options, ['stateDir', 'durability'])
+  const { durability, stateDir } = options
+  if (durability !== undefined && durability !== 'process' && durability !== 'power')
+    throw invalid('options.durability', "'process' or 'power'", durability)
+  if (stateDir !== undefined) {
+    if (typeof stateDir !== 'string') throw invalid('options.stateDir', 'an absolute path', stateDir)
+    const found = findStateDir(stateDir)
+    if ('reason' in found) throw new ExodosTypeError(`options.stateDir: expected a directory of our own: ${found.reason}`)
+  }
+  const given = { ...(durability && { durability }), ...(stateDir && { stateDir }) }
+  if (!configureGuardian(given))
+    throw new ExodosError('ERR_EXODOS_CONFIGURED', 'durable.configure: there is a record, or a status, already')
+}
+
+/** Durable cleanups; each takes data, as no function survives its process. */
+export const durable = { path, socket, process: endProcess, command, call, status, recover: recoverNow, configure }
+
+const COMMAND_OPTIONS = ['name', 'cwd', 'env', 'timeout']
+
+function commandOptions({ cwd = process.cwd(), env = {}, timeout = 10_000 }: CommandOptions) {
+  if (typeof cwd !== 'string') throw invalid('options.cwd', 'a path', cwd)
+  const isEnv = env !== null && typeof env === 'object' && Object.values(env).every((value) => typeof value === 'string')
+  if (!isEnv) throw invalid('options.env', 'an object of strings', env)
+  return { cwd, env: { ...env }, timeout: parseDuration(timeout, 'options.timeout') }
+}
+
+function asJson(args: readonly unknown[]): unknown[] {
+  try {
+    return JSON.parse(JSON.stringify(args)) as unknown[]
+  } catch (error) {
+    throw new ExodosTypeError(`options.args: expected what JSON can hold: ${(error as Error).message}`)
+  }
+}
+
+function checkPath(call: string, target: unknown): asserts target is string {
+  if (typeof target !== 'string') throw invalid(call, 'an absolute path', target)
+  const refused = refusal(target)
+  if (refused) throw new ExodosTypeError(`${call}: expected a path that may be removed, but ${target} ${refused}`)
+}
+
+function identified<A extends PathAction | SocketAction>(
+  face: (...args: never[]) => unknown,
+  action: A,
+  name: string,
+): DurablePath {
+  const now = (): A => {
+    const identity = identityOf(action.path)
+    return identity ? { ...action, identity } : action
+  }
+  const { amend, ...made } = record<Action>(face, now(), name)
+  return { ...made, made: () => amend(now()) }
+}

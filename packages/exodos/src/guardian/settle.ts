@@ -1,0 +1,77 @@
+import { setTimeout } from 'node:timers'
+import { act, type Bequest } from './actions.js'
+import type { Entry } from './lines.js'
+import type { Action, Outcome } from './record.js'
+import { runSteps } from './steps.js'
+
+/** What was done for owners that died. */
+export interface Recovered {
+  done: Action[]
+  /** Left alone, and why. */
+  left: { action: Action; reason: string }[]
+  /** Tried in vain, and kept for the next time. */
+  failed: { action: Action; error: string }[]
+}
+
+export const nothing = (): Recovered => ({ done: [], left: [], failed: [] })
+
+/** Where it is noted at once what has become of an entry: whoever goes on after our death doesn't do it again. */
+export interface Ledger<E extends Entry> {
+  over(entry: E): void
+  failed(entry: E, error: string): void
+  left(entry: E, reason: string): void
+}
+
+/** Milliseconds before the second, third, … try. */
+const BACKOFF = [100, 500, 2000]
+/** Those of processes that died over it count, too. */
+export const MOST_TRIES = 10
+
+/** Tries each, newest first, until it is done or hopeless; one that fails doesn't keep the others waiting. */
+export async function settle<E extends Entry>(
+  entries: readonly E[],
+  bequest: Bequest,
+  ledger: Ledger<E>,
+  recovered: Recovered,
+): Promise<void> {
+  let rest = [...entries].reverse()
+  const errors = new Map<E, string>(rest.map((entry) => [entry, entry.error ?? '']))
+  for (const pause of [0, ...BACKOFF]) {
+    if (rest.length > 0) await sleep(pause)
+    const failed: E[] = []
+    for (const entry of rest) {
+      const { action } = entry
+      try {
+        book(entry, await runSteps(act(action, bequest)), ledger, recovered)
+      } catch (problem) {
+        const error = problem instanceof Error ? problem.message : String(problem)
+        errors.set(entry, error)
+        failed.push(entry)
+        quietly(() => ledger.failed(entry, error))
+      }
+    }
+    rest = failed
+  }
+  recovered.failed.push(...rest.map((entry) => ({ action: entry.action, error: errors.get(entry) as string })))
+}
+
+function book<E extends Entry>(entry: E, outcome: Outcome, ledger: Ledger<E>, { left, done }: Recovered): void {
+  if (!('left' in outcome)) {
+    done.push(entry.action)
+    quietly(() => ledger.over(entry))
+    return
+  }
+  left.push({ action: entry.action, reason: outcome.left })
+  quietly(() => (outcome.handedOver ? ledger.over(entry) : ledger.left(entry, outcome.left)))
+}
+
+/** With a full disk it can't be noted; then it may be done once more. */
+function quietly(act: () => void): void {
+  try {
+    act()
+  } catch {
+    // As said.
+  }
+}
+
+const sleep = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms))

@@ -1,0 +1,112 @@
+/**
+ * Lock files that are given back however the process ends, SIGKILL included, and are taken over only from a holder that is
+ * surely dead. See `exodos/durable` for what is promised.
+ *
+ * @packageDocumentation
+ */
+import { resolve } from 'node:path'
+import { setInterval, setTimeout } from 'node:timers'
+import { type Duration, parseDuration } from './core/deadline.js'
+import { checkOptions, ExodosError, invalid } from './core/errors.js'
+import { record } from './guardian/durable-record.js'
+import { isStillHeld, newToken, tryAcquire } from './guardian/lock-file.js'
+import { isSurelyDead, thisOwner } from './guardian/owner.js'
+
+export type { Duration } from './core/deadline.js'
+
+export interface LockOptions {
+  /** How long to wait for the present holder. Default 0; `Infinity` is allowed. */
+  wait?: Duration
+  /** Ends the wait; `lockFile` rejects with its reason. */
+  signal?: AbortSignal
+  /** Called once, within a second, when somebody has removed or replaced the file while we hold the lock. */
+  onCompromised?: (error: ExodosError) => void
+}
+
+/** A lock that is held. */
+export interface Lock extends AsyncDisposable {
+  /** Absolute. */
+  readonly path: string
+  /** False when it was released, or when somebody has removed or replaced the file. Looks at the file. */
+  isHeld(): boolean
+  /** Gives it back, once. */
+  release(): Promise<void>
+}
+
+/** Milliseconds between two tries, at most. */
+const LONGEST_PAUSE = 50
+/** Milliseconds between two looks at a lock that we hold. */
+const LOOK = 1000
+
+/**
+ * Takes a lock: a small file that names its holder, and is there as long as the lock is held. The lock is given back on every
+ * way out; after SIGKILL or a crash by the guardian, or by the next one who wants it. A holder that is slow, stopped or
+ * blocked keeps it: it is taken over only when its process, or worker thread, is surely dead. Whether one on another
+ * machine is dead can't be known.
+ *
+ * Rejects with `ERR_EXODOS_LOCKED` when somebody else has it and `wait` is over, `ERR_EXODOS_LOCK` when the file is not a
+ * lock, `ERR_EXODOS_INVALID_ARG` for bad input, and the system's error, as when its directory isn't there.
+ */
+export async function lockFile(path: string, options: LockOptions = {}): Promise<Lock> {
+  checkOptions('lockFile(path, options)', options, ['wait', 'signal', 'onCompromised'])
+  if (typeof path !== 'string' || path === '') throw invalid('lockFile(path)', 'the path of a file', path)
+  const { wait = 0, signal, onCompromised } = options
+  if (onCompromised !== undefined && typeof onCompromised !== 'function')
+    throw invalid('options.onCompromised', 'a function', onCompromised)
+  const patience = wait === Number.POSITIVE_INFINITY ? wait : parseDuration(wait, 'options.wait')
+  signal?.throwIfAborted()
+
+  const held = { path: resolve(path), token: newToken() }
+  // First how to give it back, then the lock: it can't be left.
+  const made = record(lockFile, { kind: 'lock', ...held }, `release ${held.path}`)
+  try {
+    await acquire(held, patience, signal)
+  } catch (error) {
+    made.cancel()
+    throw error
+  }
+  const stopWatching = onCompromised && watch(held, onCompromised)
+  const release = async () => {
+    stopWatching?.()
+    await made.run()
+  }
+  return { path: held.path, isHeld: () => isStillHeld(held), release, [Symbol.asyncDispose]: release }
+}
+
+async function acquire({ path, token }: { path: string; token: string }, patience: number, signal?: AbortSignal): Promise<void> {
+  const end = performance.now() + patience
+  for (let pause = 1; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
+    const result = tryAcquire(path, thisOwner(), isSurelyDead, token)
+    if ('token' in result) return
+    const left = end - performance.now()
+    if (left <= 0) {
+      const by = result.by ? `process ${result.by.pid}` : 'another process'
+      throw new ExodosError('ERR_EXODOS_LOCKED', `${path} is held by ${by}`)
+    }
+    // Not all at the same time.
+    await sleep(Math.min(left, pause * (0.5 + Math.random())), signal)
+  }
+}
+
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', done)
+      if (signal?.aborted) reject(signal.reason)
+      else resolve()
+    }
+    const timer = setTimeout(done, ms)
+    signal?.addEventListener('abort', done)
+  })
+}
+
+function watch(held: { path: string; token: string }, compromised: (error: ExodosError) => void): () => void {
+  const timer = setInterval(() => {
+    if (isStillHeld(held)) return
+    clearInterval(timer)
+    compromised(new ExodosError('ERR_EXODOS_LOCK', `${held.path} was removed or replaced by somebody else`))
+  }, LOOK)
+  timer.unref()
+  return () => clearInterval(timer)
+}
