@@ -9,14 +9,17 @@
  * @packageDocumentation
  */
 import type { ChildProcess } from 'node:child_process'
+import { constants } from 'node:os'
+import { resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { type Duration, parseDuration } from './core/deadline.js'
-import { checkOptions, ExodosError, ExodosTypeError, invalid } from './core/errors.js'
+import { checkOptions, ExodosError, ExodosTypeError, invalid, show } from './core/errors.js'
 import { recover, wouldRecover } from './guardian/claim.js'
-import { configureGuardian, type DurableRecord, record, theGuardian } from './guardian/durable-record.js'
+import { configureGuardian, Durable, type DurableRecord, theGuardian } from './guardian/durable-record.js'
 import type { DurableStatus } from './guardian/guardian.js'
 import { identityOf } from './guardian/identity.js'
-import type { Action, PathAction, SocketAction } from './guardian/record.js'
-import { refusal } from './guardian/refusal.js'
+import type { Identity, PathAction, SocketAction } from './guardian/record.js'
+import { inUse, refusal } from './guardian/refusal.js'
 import { nothing, type Recovered } from './guardian/settle.js'
 import { findStateDir } from './guardian/state-dir.js'
 import { seen } from './system/proc.js'
@@ -105,10 +108,9 @@ export interface ConfigureOptions {
 function path(target: string, options: PathOptions = {}): DurablePath {
   const call = 'durable.path(path, options)'
   checkOptions(call, options, ['name', 'tree'])
-  checkPath(call, target)
-  const { tree = false, name = `remove ${target}` } = options
+  const { tree = false, name } = options
   if (typeof tree !== 'boolean') throw invalid('options.tree', 'true or false', tree)
-  return identified(path, { kind: 'path', path: target, tree }, name)
+  return new Path(path, { kind: 'path', tree, ...checkPath(call, target) }, name)
 }
 
 /**
@@ -118,8 +120,7 @@ function path(target: string, options: PathOptions = {}): DurablePath {
 function socket(target: string, options: RecordOptions = {}): DurablePath {
   const call = 'durable.socket(path, options)'
   checkOptions(call, options, ['name'])
-  checkPath(call, target)
-  return identified(socket, { kind: 'socket', path: target }, options.name ?? `remove socket ${target}`)
+  return new Path(socket, { kind: 'socket', ...checkPath(call, target) }, options.name)
 }
 
 /**
@@ -133,12 +134,13 @@ function endProcess(target: ChildProcess | number, options: ProcessOptions = {})
   const start = typeof pid === 'number' && Number.isInteger(pid) && pid > 1 ? seen(pid)?.startTime : undefined
   if (pid === undefined || start === undefined || pid === process.pid)
     throw invalid('durable.process(process)', 'a child process, or the pid of one, that is running, on Linux', target)
-  const { group = false, signal = 'SIGTERM', timeout = 5000, name = `end process ${pid}`, cookie } = options
+  const { group = false, signal = 'SIGTERM', timeout = 5000, name, cookie } = options
   if (typeof group !== 'boolean') throw invalid('options.group', 'true or false', group)
-  if (typeof signal !== 'string' || !/^SIG[A-Z0-9]+$/.test(signal)) throw invalid('options.signal', "a signal's name", signal)
+  if (typeof signal !== 'string' || !Object.hasOwn(constants.signals, signal))
+    throw invalid('options.signal', "a signal's name", signal)
   if (cookie !== undefined && !/^[^=]+=./.test(cookie)) throw invalid('options.cookie', "'NAME=value'", cookie)
   const ms = parseDuration(timeout, 'options.timeout')
-  return record(endProcess, { kind: 'process', pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }, name)
+  return new Durable(endProcess, { kind: 'process', pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }, name)
 }
 
 /**
@@ -147,9 +149,9 @@ function endProcess(target: ChildProcess | number, options: ProcessOptions = {})
  */
 function command(argv: readonly string[], options: CommandOptions = {}): DurableRecord {
   checkOptions('durable.command(argv, options)', options, COMMAND_OPTIONS)
-  const isArgv = Array.isArray(argv) && argv.length > 0 && argv.every((word) => typeof word === 'string') && argv[0] !== ''
+  const isArgv = Array.isArray(argv) && argv.length > 0 && argv.every(isText) && argv[0] !== ''
   if (!isArgv) throw invalid('durable.command(argv)', 'a program and its arguments, as a list', argv)
-  return record(command, { kind: 'command', argv: [...argv], ...commandOptions(options) }, options.name ?? argv.join(' '))
+  return new Durable(command, { kind: 'command', argv: [...argv], ...commandOptions(options) }, options.name)
 }
 
 /**
@@ -159,13 +161,12 @@ function command(argv: readonly string[], options: CommandOptions = {}): Durable
 function call(options: CallOptions): DurableRecord {
   checkOptions('durable.call(options)', options, [...COMMAND_OPTIONS, 'module', 'export', 'args'])
   const { module, export: exported = 'default', args = [] } = options
-  if (!(module instanceof URL) && (typeof module !== 'string' || /^\.{0,2}(\/|$)/.test(module)))
+  if (!/^(file|data|node):|^(?!\.{0,2}(\/|$))[^:]*$/.test(String(module)))
     throw invalid('options.module', "a file's URL, as new URL('./cleanup.js', import.meta.url), or the name of a package", module)
   if (typeof exported !== 'string') throw invalid('options.export', "a function's name", exported)
   if (!Array.isArray(args)) throw invalid('options.args', 'a list', args)
-  const name = options.name ?? `${exported} of ${module}`
   const given = { module: String(module), export: exported, args: asJson(args) }
-  return record(call, { kind: 'call', ...given, ...commandOptions(options) }, name)
+  return new Durable(call, { kind: 'call', ...given, ...commandOptions(options) }, options.name)
 }
 
 /** What survives of this process just now, and why not more. Starts the guardian. */
@@ -180,6 +181,8 @@ function status(): DurableStatus {
  */
 async function recoverNow(options: RecoverOptions = {}): Promise<Recovered> {
   checkOptions('durable.recover(options)', options, ['dryRun'])
+  if (options.dryRun !== undefined && typeof options.dryRun !== 'boolean')
+    throw invalid('options.dryRun', 'true or false', options.dryRun)
   const { stateDir } = theGuardian().status()
   if (stateDir === undefined) return nothing()
   return options.dryRun ? wouldRecover(stateDir) : recover(stateDir)
@@ -209,36 +212,38 @@ export const durable = { path, socket, process: endProcess, command, call, statu
 
 const COMMAND_OPTIONS = ['name', 'cwd', 'env', 'timeout']
 
+const isText = (value: unknown): value is string => typeof value === 'string' && !value.includes('\0')
+
 function commandOptions({ cwd = process.cwd(), env = {}, timeout = 10_000 }: CommandOptions) {
-  if (typeof cwd !== 'string') throw invalid('options.cwd', 'a path', cwd)
-  const isEnv = env !== null && typeof env === 'object' && Object.values(env).every((value) => typeof value === 'string')
-  if (!isEnv) throw invalid('options.env', 'an object of strings', env)
-  return { cwd, env: { ...env }, timeout: parseDuration(timeout, 'options.timeout') }
+  if (!isText(cwd)) throw invalid('options.cwd', 'a path', cwd)
+  const isEnv = env !== null && typeof env === 'object' && !Array.isArray(env)
+  if (!isEnv || !Object.entries(env).every(([name, value]) => /^[^=\0]+$/.test(name) && isText(value)))
+    throw invalid('options.env', 'an object of names and strings', env)
+  return { cwd: resolve(cwd), env: { ...env }, timeout: parseDuration(timeout, 'options.timeout') }
 }
 
+/** What JSON would leave out or turn into something else is refused: the function gets what was given here. */
 function asJson(args: readonly unknown[]): unknown[] {
   try {
-    return JSON.parse(JSON.stringify(args)) as unknown[]
-  } catch (error) {
-    throw new ExodosTypeError(`options.args: expected what JSON can hold: ${(error as Error).message}`)
+    const same = JSON.parse(JSON.stringify(args)) as unknown[]
+    if (isDeepStrictEqual(same, args)) return same
+  } catch {
+    // A cycle, or a BigInt.
   }
+  throw invalid('options.args', 'what JSON can hold', args)
 }
 
-function checkPath(call: string, target: unknown): asserts target is string {
+/** The identity of what is there, as a part of an action. */
+function checkPath(call: string, target: unknown): { path: string; identity?: Identity } {
   if (typeof target !== 'string') throw invalid(call, 'an absolute path', target)
-  const refused = refusal(target)
-  if (refused) throw new ExodosTypeError(`${call}: expected a path that may be removed, but ${target} ${refused}`)
+  const identity = target.includes('\0') ? undefined : identityOf(target)
+  const refused = refusal(target, { identity: identity ?? null }) ?? inUse(target)
+  if (refused) throw new ExodosTypeError(`${call}: expected a path that may be removed, but ${show(target)} ${refused}`)
+  return identity ? { path: target, identity } : { path: target }
 }
 
-function identified<A extends PathAction | SocketAction>(
-  face: (...args: never[]) => unknown,
-  action: A,
-  name: string,
-): DurablePath {
-  const now = (): A => {
-    const identity = identityOf(action.path)
-    return identity ? { ...action, identity } : action
+class Path extends Durable<PathAction | SocketAction> implements DurablePath {
+  made(): void {
+    this.amend({ ...this.action, identity: identityOf(this.action.path) })
   }
-  const { amend, ...made } = record<Action>(face, now(), name)
-  return { ...made, made: () => amend(now()) }
 }

@@ -4,11 +4,11 @@
  *
  * @packageDocumentation
  */
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { setInterval, setTimeout } from 'node:timers'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, invalid } from './core/errors.js'
-import { record } from './guardian/durable-record.js'
+import { Durable } from './guardian/durable-record.js'
 import { isStillHeld, newToken, tryAcquire } from './guardian/lock-file.js'
 import { isSurelyDead, thisOwner } from './guardian/owner.js'
 
@@ -49,16 +49,17 @@ const LOOK = 1000
  */
 export async function lockFile(path: string, options: LockOptions = {}): Promise<Lock> {
   checkOptions('lockFile(path, options)', options, ['wait', 'signal', 'onCompromised'])
-  if (typeof path !== 'string' || path === '') throw invalid('lockFile(path)', 'the path of a file', path)
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) throw invalid('lockFile(path)', 'the path of a file', path)
   const { wait = 0, signal, onCompromised } = options
   if (onCompromised !== undefined && typeof onCompromised !== 'function')
     throw invalid('options.onCompromised', 'a function', onCompromised)
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal', 'an AbortSignal', signal)
   const patience = wait === Number.POSITIVE_INFINITY ? wait : parseDuration(wait, 'options.wait')
   signal?.throwIfAborted()
 
   const held = { path: resolve(path), token: newToken() }
   // First how to give it back, then the lock: it can't be left.
-  const made = record(lockFile, { kind: 'lock', ...held }, `release ${held.path}`)
+  const made = new Durable(lockFile, { kind: 'lock', ...held })
   try {
     await acquire(held, patience, signal)
   } catch (error) {
@@ -76,7 +77,7 @@ export async function lockFile(path: string, options: LockOptions = {}): Promise
 async function acquire({ path, token }: { path: string; token: string }, patience: number, signal?: AbortSignal): Promise<void> {
   const end = performance.now() + patience
   for (let pause = 1; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
-    const result = tryAcquire(path, thisOwner(), isSurelyDead, token)
+    const result = attempt(path, token)
     if ('token' in result) return
     const left = end - performance.now()
     if (left <= 0) {
@@ -85,6 +86,15 @@ async function acquire({ path, token }: { path: string; token: string }, patienc
     }
     // Not all at the same time.
     await sleep(Math.min(left, pause * (0.5 + Math.random())), signal)
+  }
+}
+
+function attempt(path: string, token: string) {
+  try {
+    return tryAcquire(path, thisOwner(), isSurelyDead, token)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw Object.assign(new Error(`ENOENT: there is no directory ${dirname(path)} to lock ${path} in`), { code: 'ENOENT', path })
   }
 }
 

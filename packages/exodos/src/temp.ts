@@ -9,8 +9,12 @@ import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { checkOptions, ExodosTypeError, invalid } from './core/errors.js'
-import { type DurableRecord, record } from './guardian/durable-record.js'
+import { act } from './guardian/actions.js'
+import { Durable } from './guardian/durable-record.js'
+import { identityOf } from './guardian/identity.js'
+import type { PathAction } from './guardian/record.js'
 import { refusal } from './guardian/refusal.js'
+import { runSteps, runStepsSync } from './guardian/steps.js'
 
 export interface TempDirOptions {
   /** Begins the name. Default: that of the program. */
@@ -62,50 +66,69 @@ export function tempFile(options: TempFileOptions = {}): Temp {
 
 function make(
   face: (...args: never[]) => unknown,
-  { prefix = program(), parent = tmpdir(), mode, keep = false }: TempDirOptions,
+  options: TempDirOptions,
   postfix: string,
   tree: boolean,
   create: (path: string) => void,
 ): Temp {
+  const { prefix = program(), parent = tmpdir(), mode, keep = false } = options
+  const argument = options.parent === undefined ? 'the directory for temporary files' : 'options.parent'
   checkPart('options.prefix', prefix)
   if (typeof parent !== 'string' || parent === '') throw invalid('options.parent', 'the path of a directory', parent)
   if (mode !== undefined && !(Number.isInteger(mode) && mode >= 0 && mode <= 0o7777))
     throw invalid('options.mode', 'rights, as 0o700', mode)
   if (typeof keep !== 'boolean') throw invalid('options.keep', 'true or false', keep)
   // 96 random bits: nobody guesses it, and nobody else has it.
-  const path = join(resolve(parent), `${prefix}-${randomBytes(12).toString('base64url')}${postfix}`)
-  const refused = refusal(path)
+  const path = join(resolve(parent), `${prefix}${prefix && '-'}${randomBytes(12).toString('hex')}${postfix}`)
+  const refused = refusal(path, { identity: NOBODY, isUnique: true })
   if (refused)
-    throw new ExodosTypeError(`options.parent: expected a directory where something may be removed, but ${path} ${refused}`)
+    throw new ExodosTypeError(`${argument}: expected a directory where something may be removed, but ${path} ${refused}`)
+  const action: PathAction = { kind: 'path', path, tree, unique: true }
+  if (keep) {
+    create(path)
+    return new TempPath(action, undefined)
+  }
   // First what is to be done, then the thing itself: nothing can be left.
-  const made = record(face, { kind: 'path', path, tree, unique: true }, `remove ${path}`)
+  const made = new Durable(face, action)
   try {
     create(path)
+    // Where everybody may write to somebody could put something else in its place.
+    if (refusal(path, { isUnique: true })) made.amend({ ...action, identity: identityOf(path) })
   } catch (error) {
     made.cancel()
     throw error
   }
-  if (keep) made.cancel()
-  return new TempPath(path, made)
+  return new TempPath(action, made)
 }
 
+/** What is made here gets an identity where it needs one. */
+const NOBODY = { dev: '', ino: '', birth: '' }
+
 class TempPath implements Temp {
+  readonly path: string
+
+  /** Without a record it is kept. */
   constructor(
-    readonly path: string,
-    private readonly record: DurableRecord,
-  ) {}
-
-  remove(): Promise<void> {
-    return this.record.run()
+    private readonly action: PathAction,
+    private record: Durable<PathAction> | undefined,
+  ) {
+    this.path = action.path
   }
 
-  removeSync(): void {
-    this.record.runSync()
+  readonly remove = async (): Promise<void> => {
+    if (this.record) await this.record.run()
+    else await runSteps(act(this.action))
   }
 
-  keep(): void {
-    this.record.cancel()
+  readonly removeSync = (): void => {
+    if (this.record) this.record.runSync()
+    else runStepsSync(act(this.action))
   }
+
+  readonly keep = (): void => {
+    this.record?.cancel()
+    this.record = undefined
+  };
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.remove()

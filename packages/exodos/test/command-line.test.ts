@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type Ended, node, nodeMajor, run } from './support/program.js'
+import { type Ended, node, nodeMajor, run, start } from './support/program.js'
 import { exodosRun, main } from './support/supervise.js'
 
 const exodos = (...args: string[]): Promise<Ended> => run('', { command: () => [node, main, ...args] })
@@ -15,6 +16,7 @@ describe('help', () => {
     [['run', '-h'], 'Usage: exodos run'],
     [['run', '--grace', '5s', '--help', '--', 'false'], 'Usage: exodos run'],
     [['doctor', '--help'], 'Usage: exodos doctor'],
+    [['recover', '--help'], 'Usage: exodos recover'],
   ])('%j', async (args, first) => {
     const ended = await exodos(...args)
     expect(ended).toMatchObject({ code: 0, stderr: '' })
@@ -23,7 +25,7 @@ describe('help', () => {
 
   test('names every command and every option, and the exit codes', async () => {
     const [all, ofRun, ofDoctor] = await Promise.all([exodos('--help'), exodos('run', '--help'), exodos('doctor', '--help')])
-    for (const word of ['run', 'doctor']) expect(all.stdout).toContain(`\n  ${word} `)
+    for (const word of ['run', 'doctor', 'recover']) expect(all.stdout).toContain(`\n  ${word} `)
     for (const word of ['--grace', '--kill-after', '--report', '125', '126', '127'])
       expect(ofRun.stdout).toContain(`\n  ${word} `)
     expect(ofDoctor.stdout).toContain('Exit status')
@@ -50,6 +52,8 @@ describe('what is wrong ends with 125 and says what was meant', () => {
     [['run', '--grace'], /^exodos: --grace needs a value\n\n/],
     [['run', '--report', '--', 'true'], /^exodos: --report needs a value\n\n/],
     [['doctor', 'now'], /^exodos: doctor: takes no arguments, got now\n\n/],
+    [['recover', 'all'], /^exodos: recover: takes no arguments, got all\n\n/],
+    [['recover', '--dry'], /^exodos: unknown option --dry\n\n/],
     [['run'], /^exodos: run: no command is given/],
     [['run', '--'], /^exodos: run: no command is given/],
     [['run', '--grace', '5s', '--'], /^exodos: run: no command is given/],
@@ -149,5 +153,76 @@ describe('doctor', () => {
     const at = ended.lines.indexOf(`NO   ${what}`)
     expect(at).toBeGreaterThan(-1)
     expect(ended.lines[at + 1]).toMatch(why)
+  })
+})
+
+describe('recover', () => {
+  /** Leaves a file, another one in the place of a file, and a command that fails; its guardian is killed with it. */
+  const program = `
+    import { durable } from 'exodos/durable'
+    import { renameSync, writeFileSync } from 'node:fs'
+    import { join } from 'node:path'
+    const [file, exchanged, other] = ['file', 'exchanged', 'other'].map((name) => join(process.cwd(), name))
+    for (const path of [file, exchanged, other]) writeFileSync(path, '')
+    durable.command(['/bin/sh', '-c', 'test -e go'])
+    for (const path of [file, exchanged]) durable.path(path)
+    renameSync(other, exchanged)
+    process.send('ready')`
+
+  async function leave(): Promise<{ recover: (...options: string[]) => Promise<Ended>; dir: string }> {
+    const left = start(program, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] })
+    await once(left.child, 'message')
+    const pid = left.child.pid as number
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
+    // Stopped, it doesn't replace its guardian.
+    left.kill('SIGSTOP')
+    for (const guardian of children) process.kill(guardian, 'SIGKILL')
+    left.kill('SIGKILL')
+    await left.ended
+    const { dir } = left
+    const env = { EXODOS_STATE_DIR: join(dir, 'state') }
+    return { dir, recover: (...options) => run('', { command: () => [node, main, 'recover', ...options], env }) }
+  }
+
+  test('does what was left, says what it left alone, keeps what fails, and says so', async () => {
+    const { dir, recover } = await leave()
+    const file = join(dir, 'file')
+    const exchanged = join(dir, 'exchanged')
+    const dry = await recover('--dry-run')
+    expect(dry).toMatchObject({ code: 0, stderr: '' })
+    expect(dry.lines).toEqual([`would remove ${exchanged}`, `would remove ${file}`, 'would /bin/sh -c test -e go'])
+    expect(existsSync(file)).toBe(true)
+
+    const first = await recover()
+    expect(first.code).toBe(1)
+    expect(first.lines).toEqual([
+      `done  remove ${file}`,
+      `left  remove ${exchanged}`,
+      `      ${exchanged} is not the one that was recorded`,
+      'FAIL  /bin/sh -c test -e go',
+      expect.stringContaining('exit code 1'),
+    ])
+    expect([file, exchanged].map((path) => existsSync(path))).toEqual([false, true])
+
+    writeFileSync(join(dir, 'go'), '')
+    expect(await recover()).toMatchObject({ code: 0, stdout: 'done  /bin/sh -c test -e go\n' })
+    expect(await recover()).toMatchObject({ code: 0, stdout: `nothing is left to be done in ${join(dir, 'state')}\n` })
+  })
+
+  test('doctor says that something was left behind for good', async () => {
+    const { dir, recover } = await leave()
+    await recover()
+    const ended = await run('', { command: () => [node, main, 'doctor'], env: { EXODOS_STATE_DIR: join(dir, 'state') } })
+    expect(ended.code).toBe(1)
+    expect(ended.stdout).toContain('NO   exodos/durable: nothing was left behind for good\n     of 1 programs')
+  })
+
+  test.each([
+    ['a relative path', 'state', 'is not an absolute path'],
+    ['one that can not be made', '/proc/exodos', 'ENOENT'],
+  ])('%s as the state directory', async (_, path, why) => {
+    const ended = await run('', { command: () => [node, main, 'recover'], env: { EXODOS_STATE_DIR: path } })
+    expect(ended).toMatchObject({ code: 125, stdout: '' })
+    expect(ended.stderr).toContain(`${path}: ${why}`)
   })
 })

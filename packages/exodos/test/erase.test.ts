@@ -272,7 +272,6 @@ describe('refuses', () => {
     ['///', 'is the root of the file system'],
     [home, 'is the home directory'],
     [`${home}/`, 'is the home directory'],
-    [cwd, 'is the current directory'],
     [relative('/', cwd), 'is not an absolute path'],
     ['', 'is not an absolute path'],
     ['/tmp/a/../b', "holds '..'"],
@@ -286,8 +285,46 @@ describe('refuses', () => {
     if (reason) expect(runStepsSync(erase(path, { tree: true }))).toEqual({ left: `${path} ${reason}` })
   })
 
-  test('what is above the current directory', () => {
-    expect(refusal(dirname(cwd))).toMatch(/^is (the home|above the (home|current)) directory$/)
+  test('the current directory and what is above it, for now', () => {
+    const directory = here('current')
+    mkdirSync(join(directory, 'below'), { recursive: true })
+    try {
+      for (const [path, words] of [
+        [directory, 'is the current directory'],
+        [dirname(directory), 'is above the current directory'],
+      ] as const) {
+        process.chdir(directory)
+        expect(() => runStepsSync(erase(path, { tree: true }))).toThrow(`${path} ${words}`)
+      }
+      process.chdir(cwd)
+      expect(runStepsSync(erase(directory, { tree: true }))).toEqual({ done: true })
+    } finally {
+      process.chdir(cwd)
+    }
+  })
+
+  test('one that we have made is removed even so', () => {
+    try {
+      mkdirSync(here('ours'))
+      process.chdir(here('ours'))
+      expect(runStepsSync(erase(here('ours'), { tree: true, unique: true }))).toEqual({ done: true })
+    } finally {
+      process.chdir(cwd)
+    }
+  })
+
+  test('what has an identity may be in a directory that everybody may write to, but not below one', () => {
+    mkdirSync(here('open', 'ours', 'x'), { recursive: true })
+    chmodSync(here('open'), 0o777)
+    const at = (...names: string[]) => ({
+      path: here('open', ...names),
+      identity: identityOf(here('open', ...names)) as Identity,
+    })
+    const below = at('ours', 'x')
+    expect(runStepsSync(erase(below.path, { tree: true, ...below }))).toMatchObject({ left: expect.stringContaining('sticky') })
+    const inside = at('ours')
+    expect(runStepsSync(erase(inside.path, { tree: true }))).toMatchObject({ left: expect.stringContaining('sticky') })
+    expect(runStepsSync(erase(inside.path, { tree: true, ...inside }))).toEqual({ done: true })
   })
 
   test('the home directory, reached through a link', () => {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import { theGuardian } from '../guardian/durable-record.js'
 import { type Directory, makeDirectory } from '../supervisor/directory.js'
 import { freeLoop } from '../supervisor/inspector.js'
 import { programEnvironment } from '../supervisor/program.js'
@@ -30,7 +31,8 @@ Exit status: 0 when all holds, 1 when something doesn't.`,
   options: {},
   async run({ rest }) {
     if (rest.length > 0) throw new UsageError(`doctor: takes no arguments, got ${rest.join(' ')}`)
-    const findings = [runtime(), platform(), await thread(), stacks(), ...(await underSupervision()), leftBehind(), zombies()]
+    const inside = [runtime(), platform(), await thread(), stacks()]
+    const findings = [...inside, ...(await underSupervision()), leftBehind(), zombies(), ...durable()]
     for (const [what, why] of findings) console.log(why === undefined ? `yes  ${what}` : `NO   ${what}\n     ${why}`)
     if (findings.some(([, why]) => why !== undefined)) process.exitCode = 1
   },
@@ -140,6 +142,18 @@ function zombies(): Finding {
   return [
     what,
     process.pid === 1 ? 'this is PID 1, and Node collects only its own children: docker run --init, or tini' : undefined,
+  ]
+}
+
+function durable(): Finding[] {
+  const { guarded, stateDir, reason, failed } = theGuardian().status()
+  return [
+    [`exodos/durable: records are kept${stateDir ? ` in ${stateDir}` : ''}`, stateDir ? undefined : reason],
+    ['exodos/durable: a guardian cleans up after SIGKILL and crashes', guarded ? undefined : reason],
+    [
+      'exodos/durable: nothing was left behind for good',
+      failed === 0 ? undefined : `of ${failed} programs something could not be done, or was left alone: exodos recover tells`,
+    ],
   ]
 }
 

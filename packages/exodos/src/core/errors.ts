@@ -57,7 +57,7 @@ export function checkOptions(argument: string, options: object, known: readonly 
 export function show(value: unknown): string {
   try {
     if (typeof value === 'function') return `function ${String(value.name) || '(anonymous)'}`
-    const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+    const text = typeof value === 'string' || Array.isArray(value) ? JSON.stringify(value) : String(value)
     return text.length > 80 ? `${text.slice(0, 80)}…` : text
   } catch {
     return typeof value

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from 'node:fs'
-import { join, sep } from 'node:path'
+import { join } from 'node:path'
 import { note } from './journal.js'
 import { type Entry, readJournal } from './lines.js'
+import { journalsIn, Living } from './living.js'
 import { isElsewhere, isLeaseHeld, isSameProcess, isSurelyDead, type Owner, ownerName, parseOwner, thisOwner } from './owner.js'
-import type { Action } from './record.js'
 import { type Ledger, MOST_TRIES, nothing, type Recovered, settle } from './settle.js'
 import { distrust } from './state-dir.js'
 
@@ -61,9 +61,13 @@ export async function findDead(state: string, isMeant: (owner: Owner) => boolean
     const owner = parseOwner(first)
     const holder = by === undefined ? owner : parseOwner(by)
     const dir = join(ownersIn(state), name)
-    if (!owner || !holder || !isMeant(owner) || !(await isDead(holder, dir, state))) continue
-    if (isEmpty(dir)) removeOwner(dir)
-    else dead.push({ owner, dir })
+    try {
+      if (!owner || !holder || !isMeant(owner) || !(await isDead(holder, dir, state))) continue
+      if (isEmpty(dir)) removeOwner(dir)
+      else dead.push({ owner, dir })
+    } catch {
+      // Somebody else has just claimed it; or it can't be looked at now, which shall not hinder the others.
+    }
   }
   return dead
 }
@@ -91,41 +95,45 @@ async function takeOver(state: string, { owner, dir: from }: Dead, recovered: Re
   } catch {
     return
   }
+  try {
+    await doWhatIsIn(state, dir, owner, recovered, isTold)
+    if (entriesIn(dir).length === 0) removeOwner(dir)
+    else keep(state, owner, dir)
+  } catch {
+    // It can't be read, or not be moved: it stays, and is somebody else's when we have ended.
+  }
+}
+
+async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: Recovered, isTold: boolean): Promise<void> {
   const entries = entriesIn(dir)
   const earlier = entries.filter((entry) => entry.left !== undefined)
   const open = entries.filter((entry) => entry.left === undefined && (isTold || entry.tries < MOST_TRIES))
   recovered.left.push(...earlier.map(({ action, left = '' }) => ({ action, reason: left })))
-  await settle(open, { owner, isWanted: (path) => isWanted(state, path) }, ledgerIn(dir), recovered)
-  const rest = entriesIn(dir).filter((entry) => !(isTold && entry.left !== undefined))
-  if (rest.length === 0) removeOwner(dir)
-  else keep(state, owner, dir)
+  const living = new Living(state, ownersIn(state))
+  await settle(open, { owner, isWanted: (path) => living.want(path) }, LEDGER, recovered)
+  if (isTold) for (const entry of entriesIn(dir).filter(({ left }) => left !== undefined)) LEDGER.over(entry)
 }
 
-const ledgerIn = (dir: string): Ledger<Found> => ({
-  over: ({ journal, id }) => note(join(dir, journal), { off: id }),
-  failed: ({ journal, id }, error) => note(join(dir, journal), { failed: id, error }),
-  left: ({ journal, id }, reason) => note(join(dir, journal), { left: id, reason }),
-})
+const LEDGER: Ledger<Found> = {
+  over: ({ journal, id }) => note(journal, { off: id }),
+  failed: ({ journal, id }, error) => note(journal, { failed: id, error }),
+  left: ({ journal, id }, reason) => note(journal, { left: id, reason }),
+}
 
 function keep(state: string, owner: Owner, dir: string): void {
   const failed = failedIn(state)
   mkdirSync(failed, { recursive: true, mode: 0o700 })
-  const kept = list(failed)
-  for (const name of kept.slice(0, Math.max(0, kept.length + 1 - MOST_FAILED))) removeOwner(join(failed, name))
+  makeRoom(failed)
   renameSync(dir, join(failed, [ownerName(owner), random()].join(BY)))
 }
 
-/** Has an owner that lives recorded the path, or something below it? */
-function isWanted(state: string, path: string): boolean {
-  const owners = list(ownersIn(state)).filter((name) => {
-    const owner = parseOwner(name)
-    return owner && !isSurelyDead(owner, state)
-  })
-  return owners.some((name) => entriesIn(join(ownersIn(state), name)).some(({ action }) => isAbout(action, path)))
-}
-
-function isAbout(action: Action, path: string): boolean {
-  return 'path' in action && (action.path === path || action.path.startsWith(path + sep))
+function makeRoom(failed: string): void {
+  const names = list(failed)
+  if (names.length < MOST_FAILED) return
+  const dirs = names.map((name) => join(failed, name))
+  const times = new Map(dirs.map((dir) => [dir, statSync(dir, { throwIfNoEntry: false })?.mtimeMs ?? 0]))
+  dirs.sort((a, b) => (times.get(a) as number) - (times.get(b) as number))
+  for (const dir of dirs.slice(0, dirs.length + 1 - MOST_FAILED)) removeOwner(dir)
 }
 
 /** Removes an owner's directory, of which nothing is needed any more. */
@@ -142,31 +150,21 @@ interface Found extends Entry {
   readonly journal: string
 }
 
-/** Of all journals, oldest first. */
+/** Of all journals, oldest first. Throws when one can't be read: what is in there isn't known then. */
 function entriesIn(dir: string): Found[] {
   return journalsIn(dir)
-    .flatMap((journal) => read(join(dir, journal)).map((entry) => ({ ...entry, journal })))
+    .flatMap((journal) => readJournal(journal).map((entry) => ({ ...entry, journal })))
     .sort((a, b) => a.at - b.at || a.id - b.id)
 }
 
 /** Nothing is written down in it. */
 export function isEmpty(dir: string): boolean {
-  return journalsIn(dir).every((name) => (statSync(join(dir, name), { throwIfNoEntry: false })?.size ?? 0) === 0)
+  return journalsIn(dir).every((journal) => (statSync(journal, { throwIfNoEntry: false })?.size ?? 0) === 0)
 }
-
-const journalsIn = (dir: string) => list(dir).filter((name) => name.endsWith('.journal'))
 
 function list(dir: string): string[] {
   try {
     return readdirSync(dir)
-  } catch {
-    return []
-  }
-}
-
-function read(path: string): Entry[] {
-  try {
-    return readJournal(path)
   } catch {
     return []
   }

@@ -3,7 +3,8 @@ import type { Registration } from '../core/hook.js'
 import { register } from '../process/face.js'
 import { act } from './actions.js'
 import { Guardian, type GuardianOptions } from './guardian.js'
-import type { Action, Outcome } from './record.js'
+import type { Records } from './journal.js'
+import { type Action, type Outcome, wordsFor } from './record.js'
 import { runSteps, runStepsSync } from './steps.js'
 
 /** A cleanup that is written down. */
@@ -14,11 +15,6 @@ export interface DurableRecord extends AsyncDisposable {
   runSync(): void
   /** It is never done; once this has returned not even if the process is killed. */
   cancel(): void
-}
-
-/** One of which more may become known. */
-export interface Amendable<A extends Action> extends DurableRecord {
-  amend(action: A): void
 }
 
 let guardian: Guardian | undefined
@@ -37,71 +33,82 @@ export function configureGuardian(given: GuardianOptions): boolean {
   return true
 }
 
-/**
- * Writes an action down. It is done on the way out where a hook that was registered now would be called; or by the guardian,
- * when it is too late for a hook.
- */
-export function record<A extends Action>(face: (...args: never[]) => unknown, action: A, name: string): Amendable<A> {
-  const { records } = theGuardian()
-  const id = write(() => records.add(action))
-  let latest = action
-  let running: Promise<void> | undefined
-  let isOver = false
-  const over = (outcome: Outcome) => {
-    if (isOver) return
-    isOver = true
-    records.remove(id)
-    if ('left' in outcome) process.emitWarning(`${name}: ${outcome.left}`, { code: 'EXODOS_LEFT_ALONE' })
-  }
-  const start = async () => {
-    if (isOver) return
-    running ??= runSteps(act(latest))
-      .then(over)
-      .finally(() => {
-        running = undefined
-      })
-    await running
-  }
-  const finish = () => {
-    if (!isOver) over(runStepsSync(act(latest)))
-  }
-  const hook = hookOf(face, start, finish, name)
-  return {
-    run() {
-      hook?.cancel()
-      return start()
-    },
-    runSync() {
-      hook?.cancel()
-      finish()
-    },
-    cancel() {
-      hook?.cancel()
-      isOver = true
-      records.remove(id)
-    },
-    amend(action) {
-      if (isOver) return
-      latest = action
-      write(() => records.amend(id, action))
-    },
-    [Symbol.asyncDispose]() {
-      return this.run()
-    },
-  }
-}
+type Face = (...args: never[]) => unknown
 
-function hookOf(
-  face: (...args: never[]) => unknown,
-  start: () => Promise<void>,
-  sync: () => void,
-  name: string,
-): Registration | undefined {
-  try {
-    return register(true, face, start, { name, sync }, true)
-  } catch (error) {
-    if ((error as { code?: unknown }).code === 'ERR_EXODOS_CLOSED') return undefined
-    throw error
+/**
+ * An action that is written down. It is done on the way out where a hook that was registered now would be called; or by the
+ * guardian, when it is too late for a hook.
+ */
+export class Durable<A extends Action> implements DurableRecord {
+  private readonly records: Records
+  private readonly id: number
+  private readonly hook: Registration | undefined
+  private isOver = false
+  private running: Promise<void> | undefined
+
+  constructor(
+    face: Face,
+    protected action: A,
+    private readonly name = wordsFor(action),
+  ) {
+    this.records = theGuardian().records
+    this.id = write(() => this.records.add(action))
+    try {
+      const sync = () => this.finish()
+      this.hook = register(true, face, () => this.start(), { name, sync }, true)
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'ERR_EXODOS_CLOSED') return
+      this.records.remove(this.id)
+      throw error
+    }
+  }
+
+  readonly run = (): Promise<void> => {
+    this.hook?.cancel()
+    return this.start()
+  }
+
+  readonly runSync = (): void => {
+    this.hook?.cancel()
+    this.finish()
+  }
+
+  readonly cancel = (): void => {
+    this.hook?.cancel()
+    this.isOver = true
+    this.records.remove(this.id)
+  };
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.run()
+  }
+
+  /** More is known of it now. */
+  amend(action: A): void {
+    if (this.isOver) return
+    write(() => this.records.amend(this.id, action))
+    this.action = action
+  }
+
+  private async start(): Promise<void> {
+    if (this.isOver) return
+    this.running ??= runSteps(act(this.action))
+      .then((outcome) => this.over(outcome))
+      .finally(() => {
+        this.running = undefined
+      })
+    await this.running
+  }
+
+  private finish(): void {
+    if (!this.isOver) this.over(runStepsSync(act(this.action)))
+  }
+
+  private over(outcome: Outcome): void {
+    if (this.isOver) return
+    this.isOver = true
+    this.records.remove(this.id)
+    if ('left' in outcome) process.emitWarning(`${this.name}: ${outcome.left}`, { code: 'EXODOS_LEFT_ALONE' })
   }
 }
 

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { empty, isMountPoint, rmdir, unlink } from './empty.js'
 import { identityOf, isSame } from './identity.js'
 import { DONE, type Identity, type Outcome } from './record.js'
-import { refusal } from './refusal.js'
+import { inUse, refusal } from './refusal.js'
 import type { Steps } from './steps.js'
 
 export { refusal } from './refusal.js'
@@ -20,6 +20,8 @@ export interface EraseOptions {
   readonly tree: boolean
   /** What is to be there: anything else is left alone. */
   readonly identity?: Identity | undefined
+  /** We have made it, with a random name. */
+  readonly unique?: true
   /** Does somebody who lives want it as well? Asked once it is out of his reach, too: then it is given back. */
   readonly isWanted?: ((path: string) => boolean) | undefined
 }
@@ -30,9 +32,12 @@ export interface EraseOptions {
  * can lose is sure to be what is removed under that name. Without an identity whatever is there is meant. Errors of the
  * system are thrown: it is to be tried again.
  */
-export function* erase(given: string, { tree, identity, isWanted = () => false }: EraseOptions): Steps<Outcome> {
-  const reason = refusal(given)
+export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
+  const { tree, identity, unique: isUnique = false, isWanted = () => false } = options
+  const reason = refusal(given, { identity, isUnique })
   if (reason !== undefined) return { left: `${given} ${reason}` }
+  const use = isUnique ? undefined : inUse(given)
+  if (use !== undefined) throw new Error(`${given} ${use}`)
   const path = resolve(given)
   if (!identity) return yield* clear(path, path, tree)
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, lstatSync, mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers'
+import { setImmediate, setTimeout } from 'node:timers'
 import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from 'node:worker_threads'
 import { EventEmitter, isExiting, realProcess } from '../process/real.js'
 import { countFailed, findDead, isEmpty, ownersIn, recoverProcess, removeOwner } from './claim.js'
@@ -45,9 +45,11 @@ export class Guardian {
   private readonly dir: string | undefined
   private readonly waiter: { readonly reason: string | undefined }
   private readonly reason: string | undefined
+  private isLeaving = false
+  private isWaiting = false
 
   constructor({ durability, stateDir }: GuardianOptions) {
-    const place = openJournal(stateDir, durability)
+    const place = openJournal(stateDir, durability, (journal) => this.whenEmpty(journal))
     if ('reason' in place) {
       const records = new PipeRecords()
       this.records = records
@@ -61,13 +63,31 @@ export class Guardian {
     this.dir = dir
     this.waiter = waiterFor(state)
     if (needsLease()) holdLease(dir)
-    realProcess.once('exit', () => tidy(dir))
+    realProcess.once('exit', () => {
+      this.isLeaving = true
+      this.whenEmpty(journal)
+    })
     void findDead(state).then((dead) => dead.length > 0 && quietly(() => startRecovery(state)))
   }
 
   /** Is its directory removed already, while the process ends? Listeners of 'exit' may still want something. */
   get isOver(): boolean {
-    return isExiting() && this.dir !== undefined && !existsSync(this.dir)
+    return this.isLeaving && this.dir !== undefined && !existsSync(this.dir)
+  }
+
+  /** The journal is emptied at most once a turn of the event loop; at the end, so that nothing is left behind. */
+  private whenEmpty(journal: Journal): void {
+    if (isExiting()) this.isLeaving = true
+    if (this.isLeaving) {
+      journal.empty()
+      quietly(() => isEmpty(this.dir as string) && removeOwner(this.dir as string))
+    } else if (!this.isWaiting) {
+      this.isWaiting = true
+      setImmediate(() => {
+        this.isWaiting = false
+        journal.empty()
+      }).unref()
+    }
   }
 
   status(): DurableStatus {
@@ -84,7 +104,11 @@ export class Guardian {
 
 type Place = { state: string; dir: string; journal: Journal } | { reason: string }
 
-function openJournal(configured: string | undefined, durability: GuardianOptions['durability']): Place {
+function openJournal(
+  configured: string | undefined,
+  durability: GuardianOptions['durability'],
+  whenEmpty: (journal: Journal) => void,
+): Place {
   const found = findStateDir(configured)
   if ('reason' in found) return found
   const owners = ownersIn(found.path)
@@ -96,16 +120,11 @@ function openJournal(configured: string | undefined, durability: GuardianOptions
       if (problem) return { reason: `${path} ${problem}` }
     }
     // Of its own for each copy of exodos in this thread.
-    const journal = new Journal(join(dir, `${randomBytes(6).toString('hex')}.journal`), durability, () => tidy(dir))
+    const journal = new Journal(join(dir, `${randomBytes(6).toString('hex')}.journal`), durability, whenEmpty)
     return { state: found.path, dir, journal }
   } catch (error) {
     return { reason: (error as Error).message }
   }
-}
-
-/** A process that has nothing left to be done leaves nothing behind. */
-function tidy(dir: string): void {
-  if (isExiting() && isEmpty(dir)) removeOwner(dir)
 }
 
 function waiterFor(state: string): { readonly reason: string | undefined } {

@@ -44,7 +44,8 @@ export class Journal implements Records {
   constructor(
     readonly path: string,
     private readonly survives: 'process' | 'power' = 'process',
-    private readonly emptied: () => void = () => {},
+    /** Told that nothing is left to be done. */
+    private readonly whenEmpty: (journal: Journal) => void = (journal) => journal.empty(),
   ) {
     this.fd = open(path)
     if (survives === 'power') for (let dir = dirname(path), n = 0; n < 3; dir = dirname(dir), n++) syncDirectory(dir)
@@ -77,16 +78,19 @@ export class Journal implements Records {
     if (!entry) return
     this.live.delete(id)
     this.needed -= entry.size
+    writeSync(this.fd, CANCELLED, entry.offset)
     if (this.live.size === 0) {
-      // An empty journal tells the waiter that there is nothing to be done.
-      ftruncateSync(this.fd, 0)
-      this.size = 0
-      this.emptied()
-    } else {
-      writeSync(this.fd, CANCELLED, entry.offset)
-      if (this.size > LONG && this.needed < this.size / 2) this.compact()
-    }
+      if (this.size > LONG) this.empty()
+      this.whenEmpty(this)
+    } else if (this.size > LONG && this.needed < this.size / 2) this.compact()
     this.sync()
+  }
+
+  /** An empty journal tells the waiter that there is nothing to be done. It costs more than all else that a record does. */
+  empty(): void {
+    if (this.live.size > 0 || this.size === 0) return
+    ftruncateSync(this.fd, 0)
+    this.size = 0
   }
 
   private sync(): void {
@@ -115,14 +119,15 @@ export class Journal implements Records {
     const lines = Array.from(this.live, ([id, { at, action }]) => lineOf({ id, at, do: action }))
     const text = Buffer.concat(lines)
     const beside = `${this.path}.new`
-    const fd = open(beside, constants.O_TRUNC)
+    let fd: number | undefined
     try {
+      fd = open(beside, constants.O_TRUNC)
       if (writeSync(fd, text) < text.length) throw new Error('no space')
       if (this.survives === 'power') fdatasyncSync(fd)
       renameSync(beside, this.path)
     } catch {
       // It stays as long as it is.
-      closeSync(fd)
+      if (fd !== undefined) closeSync(fd)
       return
     }
     closeSync(this.fd)

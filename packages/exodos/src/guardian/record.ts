@@ -80,3 +80,23 @@ export type Action = PathAction | SocketAction | ProcessAction | CommandAction |
 export type Outcome = { readonly done: true } | { readonly left: string; readonly handedOver?: true }
 
 export const DONE: Outcome = { done: true }
+
+/** What an action does, for whoever reads a report. */
+export function wordsFor(action: Action): string {
+  switch (action.kind) {
+    case 'path':
+      return `remove ${action.path}`
+    case 'socket':
+      return `remove socket ${action.path}`
+    case 'process':
+      return `end process ${action.pid}`
+    case 'command':
+      return action.argv.join(' ')
+    case 'call':
+      return `call ${action.export} of ${action.module}`
+    case 'lock':
+      return `release ${action.path}`
+    default:
+      return (action as { kind: string }).kind
+  }
+}

@@ -1,9 +1,56 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path'
+import type { Identity } from './record.js'
+
+/** What is known of a path that is to be removed. */
+export interface Known {
+  /** Of what is to be there: in a directory that everybody may write to nothing else is removed. Null: nothing is there. */
+  readonly identity?: Identity | null | undefined
+  /** We have made it, with a random name: it is nothing that was there before. */
+  readonly isUnique?: boolean
+}
 
 /** Why a path is never removed, as the rest of a sentence that begins with the path; undefined when it may be. */
-export function refusal(path: string): string | undefined {
+export function refusal(path: string, { identity, isUnique = false }: Known = {}): string | undefined {
+  const place = locate(path)
+  if (typeof place === 'string') return place
+  const { parent, real } = place
+  if (parent.reason !== undefined && !(parent.isOpen && identity)) return parent.reason
+  if (isUnique) return undefined
+  const words = relation(real, home(), 'the home directory')
+  if (words !== undefined) return words
+  // Only what is there, and has another device than what it is in, may be one.
+  if (identity === null || (identity && identity.dev === String(parent.dev))) return undefined
+  const isMount = isMountPoint(real, parent) && isMountPoint(real, judge(dirname(real)))
+  return isMount ? 'is a mount point' : undefined
+}
+
+/** Is it the current directory, or above it? In words; the next time that may be otherwise. */
+export function inUse(path: string): string | undefined {
+  const place = locate(path)
+  return typeof place === 'string' ? undefined : relation(place.real, currentDirectory(), 'the current directory')
+}
+
+function relation(real: string, other: string, words: string): string | undefined {
+  const [path, place] = [comparable(real), comparable(other)]
+  if (path === place) return `is ${words}`
+  return place.startsWith(path + sep) ? `is above ${words}` : undefined
+}
+
+/** Where a path is. */
+interface Place {
+  readonly parent: Parent
+  /** Without symbolic links, but for itself. */
+  readonly real: string
+}
+
+/** The same, asked for twice in a row. */
+let last: { path: string; place: Place } | undefined
+
+/** In words: it isn't a place. */
+function locate(path: string): Place | string {
+  if (last?.path === path) return last.place
   if (path.includes('\0')) return 'holds a NUL character'
   if (!isAbsolute(path)) return 'is not an absolute path'
   if (path.split(/[\\/]/).includes('..')) return "holds '..'"
@@ -11,14 +58,9 @@ export function refusal(path: string): string | undefined {
   const above = dirname(whole)
   if (above === whole) return 'is the root of the file system'
   const parent = judged(above)
-  if (parent.reason !== undefined) return parent.reason
-  const real = comparable(join(parent.real, basename(whole)))
-  for (const [place, words] of placesOfOthers()) {
-    if (place === real) return `is ${words}`
-    if (place.startsWith(real + sep)) return `is above ${words}`
-  }
-  if (isMountPoint(whole, parent) && isMountPoint(whole, judge(above))) return 'is a mount point'
-  return undefined
+  const place = { parent, real: join(parent.real, basename(whole)) }
+  if (parent.reason === undefined && parent.dev !== undefined) last = { path, place }
+  return place
 }
 
 /** A directory, seen by whoever wants to remove something in it. */
@@ -27,6 +69,8 @@ interface Parent {
   readonly real: string
   readonly dev?: number
   readonly reason?: string
+  /** The reason is the directory itself, not the way to it. */
+  readonly isOpen?: boolean
 }
 
 const found = new Map<string, Parent>()
@@ -95,7 +139,7 @@ function judge(directory: string): Parent {
       stats = entry
     }
   }
-  return { real: at, dev: stats.dev, ...openTo(at, stats) }
+  return { real: at, dev: stats.dev, isOpen: isOpen(stats), ...openTo(at, stats) }
 }
 
 const isOpen = (stats: Stats) => (stats.mode & 0o002) !== 0
@@ -122,13 +166,6 @@ function isMountPoint(path: string, parent: Parent): boolean {
   const stats = look(path)
   // A container's file system may show files, but not directories, with the device of the layer that they come from.
   return stats?.isDirectory() === true && stats.dev !== parent.dev
-}
-
-function placesOfOthers(): [place: string, words: string][] {
-  return [
-    [comparable(home()), 'the home directory'],
-    [comparable(currentDirectory()), 'the current directory'],
-  ]
 }
 
 const homes = new Map<string, string>()

@@ -1,6 +1,6 @@
-import { accessSync, constants, lstatSync, mkdirSync, type Stats } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, type Stats } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
-import { isAbsolute, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
 
 /** Where records are kept, or why they can't be. */
 export type StateDir = { readonly path: string } | { readonly reason: string }
@@ -46,13 +46,25 @@ function home(): string {
 function prepare(path: string): string | undefined {
   if (!isAbsolute(path)) return 'is not an absolute path'
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    make(path)
     const problem = distrust(lstatSync(path))
     if (problem) return problem
     accessSync(path, constants.W_OK | constants.X_OK)
     return undefined
   } catch (error) {
     return (error as NodeJS.ErrnoException).code ?? String(error)
+  }
+}
+
+/** Node's own `recursive` never returns where the system says ENOENT of a directory whose parent is there, as in /proc. */
+function make(path: string): void {
+  if (existsSync(path)) return
+  if (dirname(path) !== path) make(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    // Somebody else was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 

@@ -60,6 +60,9 @@ export function runStepsSync<T>(steps: Steps<T>): T {
   return next.value
 }
 
+/** What timers take, in milliseconds. */
+const LONGEST = 2 ** 31 - 1
+
 function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Command): Promise<CommandResult> {
   return new Promise((resolve) => {
     let timedOut = false
@@ -71,10 +74,13 @@ function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Comman
       resolve({ code: null, signal: null, timedOut, error: error as Error })
       return
     }
-    const timer = setTimeout(() => {
-      timedOut = true
-      killGroup(child.pid)
-    }, timeout)
+    const timer = setTimeout(
+      () => {
+        timedOut = true
+        killGroup(child.pid)
+      },
+      Math.min(timeout, LONGEST),
+    )
     child.once('error', (error) => {
       clearTimeout(timer)
       resolve({ code: null, signal: null, timedOut, error })
@@ -87,7 +93,14 @@ function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Comman
 }
 
 function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout }: Command): CommandResult {
-  const result = spawnSync(command, args, { cwd, env, stdio: 'ignore', timeout, killSignal: 'SIGKILL', detached: true } as object)
+  const result = spawnSync(command, args, {
+    cwd,
+    env,
+    stdio: 'ignore',
+    timeout: Math.min(timeout, LONGEST),
+    killSignal: 'SIGKILL',
+    detached: true,
+  } as object)
   const timedOut = (result.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT'
   if (timedOut) killGroup(result.pid)
   const { status: code, signal, error } = result

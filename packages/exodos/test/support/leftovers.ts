@@ -8,21 +8,22 @@ export default function setup(): () => void {
   process.env[MARK] = mark
   const run = new URL(`../.run/${mark}/`, import.meta.url)
   return () => {
-    const left = [...processesWith(`${MARK}=${mark}`), ...filesIn(run)]
+    const left = [...processesWith(`${MARK}=${mark}`, run.pathname), ...filesIn(run)]
     rmSync(run, { recursive: true, force: true })
     if (left.length > 0) throw new Error(`left behind by tests:\n${left.join('\n')}`)
   }
 }
 
-function processesWith(text: string): string[] {
+/** By their environment; guardians, which don't get it, by the state directory that they are told. */
+function processesWith(text: string, dir: string): string[] {
   const found: string[] = []
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       const env = readFileSync(`/proc/${pid}/environ`, 'utf8')
       const parent = /^PPid:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
       const isOurs = Number(pid) === process.pid || Number(parent) === process.pid
-      if (env.includes(text) && !isOurs)
-        found.push(`process ${pid}: ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`)
+      if ((env.includes(text) || command.includes(dir)) && !isOurs) found.push(`process ${pid}: ${command.slice(-300)}`)
     } catch {
       // Gone meanwhile, or a kernel thread.
     }

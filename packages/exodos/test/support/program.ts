@@ -85,7 +85,14 @@ export function start(source: string, options: ProgramOptions = {}): Program {
     stdio: options.stdio ?? ['ignore', 'pipe', 'pipe'],
     // A group of its own, so that what a failed test leaves behind can be ended.
     detached: true,
-    env: { ...process.env, NODE_OPTIONS: '', NO_COLOR: '1', EXODOS_REPORT: reportFile, ...env },
+    env: {
+      ...process.env,
+      NODE_OPTIONS: '',
+      NO_COLOR: '1',
+      EXODOS_REPORT: reportFile,
+      EXODOS_STATE_DIR: join(dir, 'state'),
+      ...env,
+    },
   })
   live.add(child)
   let stdout = ''
