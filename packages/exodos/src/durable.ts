@@ -15,7 +15,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid, show } from './core/errors.js'
 import { recover, wouldRecover } from './guardian/claim.js'
-import { configureGuardian, Durable, type DurableRecord, theGuardian } from './guardian/durable-record.js'
+import { configureGuardian, Durable, type DurableRecord, stateDir, theGuardian } from './guardian/durable-record.js'
 import type { DurableStatus } from './guardian/guardian.js'
 import { identityOf } from './guardian/identity.js'
 import type { Identity, PathAction, SocketAction } from './guardian/record.js'
@@ -183,9 +183,9 @@ async function recoverNow(options: RecoverOptions = {}): Promise<Recovered> {
   checkOptions('durable.recover(options)', options, ['dryRun'])
   if (options.dryRun !== undefined && typeof options.dryRun !== 'boolean')
     throw invalid('options.dryRun', 'true or false', options.dryRun)
-  const { stateDir } = theGuardian().status()
-  if (stateDir === undefined) return nothing()
-  return options.dryRun ? wouldRecover(stateDir) : recover(stateDir)
+  const state = stateDir()
+  if (state === undefined) return nothing()
+  return options.dryRun ? wouldRecover(state) : recover(state)
 }
 
 /**
@@ -194,15 +194,15 @@ async function recoverNow(options: RecoverOptions = {}): Promise<Recovered> {
  */
 function configure(options: ConfigureOptions): void {
   checkOptions('durable.configure(options)', options, ['stateDir', 'durability'])
-  const { durability, stateDir } = options
+  const { durability, stateDir: dir } = options
   if (durability !== undefined && durability !== 'process' && durability !== 'power')
     throw invalid('options.durability', "'process' or 'power'", durability)
-  if (stateDir !== undefined) {
-    if (typeof stateDir !== 'string') throw invalid('options.stateDir', 'an absolute path', stateDir)
-    const found = findStateDir(stateDir)
+  if (dir !== undefined) {
+    if (typeof dir !== 'string') throw invalid('options.stateDir', 'an absolute path', dir)
+    const found = findStateDir(dir)
     if ('reason' in found) throw new ExodosTypeError(`options.stateDir: expected a directory of our own: ${found.reason}`)
   }
-  const given = { ...(durability && { durability }), ...(stateDir && { stateDir }) }
+  const given = { ...(durability && { durability }), ...(dir && { stateDir: dir }) }
   if (!configureGuardian(given))
     throw new ExodosError('ERR_EXODOS_CONFIGURED', 'durable.configure: there is a record, or a status, already')
 }
@@ -222,15 +222,19 @@ function commandOptions({ cwd = process.cwd(), env = {}, timeout = 10_000 }: Com
   return { cwd: resolve(cwd), env: { ...env }, timeout: parseDuration(timeout, 'options.timeout') }
 }
 
+/** A program gets no more as one argument. */
+const LONGEST_ARGS = 100_000
+
 /** What JSON would leave out or turn into something else is refused: the function gets what was given here. */
 function asJson(args: readonly unknown[]): unknown[] {
   try {
-    const same = JSON.parse(JSON.stringify(args)) as unknown[]
-    if (isDeepStrictEqual(same, args)) return same
+    const text = JSON.stringify(args)
+    const same = JSON.parse(text) as unknown[]
+    if (text.length <= LONGEST_ARGS && isDeepStrictEqual(same, args)) return same
   } catch {
     // A cycle, or a BigInt.
   }
-  throw invalid('options.args', 'what JSON can hold', args)
+  throw invalid('options.args', `what JSON can hold in ${LONGEST_ARGS} characters`, args)
 }
 
 /** The identity of what is there, as a part of an action. */

@@ -8,6 +8,7 @@ import { dirname, resolve } from 'node:path'
 import { setInterval, setTimeout } from 'node:timers'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, invalid } from './core/errors.js'
+import { HAND_OVER } from './core/hook.js'
 import { Durable } from './guardian/durable-record.js'
 import { isStillHeld, newToken, tryAcquire } from './guardian/lock-file.js'
 import { isSurelyDead, thisOwner } from './guardian/owner.js'
@@ -24,7 +25,7 @@ export interface LockOptions {
 }
 
 /** A lock that is held. */
-export interface Lock extends AsyncDisposable {
+export interface Lock extends AsyncDisposable, Disposable {
   /** Absolute. */
   readonly path: string
   /** False when it was released, or when somebody has removed or replaced the file. Looks at the file. */
@@ -71,7 +72,17 @@ export async function lockFile(path: string, options: LockOptions = {}): Promise
     stopWatching?.()
     await made.run()
   }
-  return { path: held.path, isHeld: () => isStillHeld(held), release, [Symbol.asyncDispose]: release }
+  const lock: Lock = {
+    path: held.path,
+    isHeld: () => isStillHeld(held),
+    release,
+    [Symbol.asyncDispose]: release,
+    [Symbol.dispose]() {
+      stopWatching?.()
+      made.runSync()
+    },
+  }
+  return Object.defineProperty(lock, HAND_OVER, { value: () => made[HAND_OVER]() })
 }
 
 async function acquire({ path, token }: { path: string; token: string }, patience: number, signal?: AbortSignal): Promise<void> {

@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join, resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { checkOptions, ExodosTypeError, invalid } from './core/errors.js'
 import { act } from './guardian/actions.js'
 import { Durable } from './guardian/durable-record.js'
@@ -78,8 +78,7 @@ function make(
   if (mode !== undefined && !(Number.isInteger(mode) && mode >= 0 && mode <= 0o7777))
     throw invalid('options.mode', 'rights, as 0o700', mode)
   if (typeof keep !== 'boolean') throw invalid('options.keep', 'true or false', keep)
-  // 96 random bits: nobody guesses it, and nobody else has it.
-  const path = join(resolve(parent), `${prefix}${prefix && '-'}${randomBytes(12).toString('hex')}${postfix}`)
+  const path = resolve(parent, `${prefix}${prefix && '-'}${random()}${postfix}`)
   const refused = refusal(path, { identity: NOBODY, isUnique: true })
   if (refused)
     throw new ExodosTypeError(`${argument}: expected a directory where something may be removed, but ${path} ${refused}`)
@@ -128,7 +127,12 @@ class TempPath implements Temp {
   readonly keep = (): void => {
     this.record?.cancel()
     this.record = undefined
-  };
+  }
+
+  /** @internal A scope owns it. */
+  'exodos.handOver'(): void {
+    this.record?.['exodos.handOver']()
+  }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.remove()
@@ -144,4 +148,23 @@ function checkPart(argument: string, part: unknown): void {
 }
 
 /** Somebody who finds it shall see whose it is. */
-const program = () => basename(process.argv[1] ?? 'node').replace(/\.[cm]?[jt]s$/, '') || 'node'
+let named: string | undefined
+function program(): string {
+  named ??= basename(process.argv[1] ?? 'node').replace(/\.[cm]?[jt]s$/, '') || 'node'
+  return named
+}
+
+/** 96 bits: nobody guesses it, and nobody else has it. */
+const BYTES = 12
+let pool = Buffer.alloc(0)
+let used = 0
+
+/** From a pool: to ask for so few takes as long as for many. */
+function random(): string {
+  if (used === pool.length) {
+    pool = randomBytes(64 * BYTES)
+    used = 0
+  }
+  used += BYTES
+  return pool.toString('hex', used - BYTES, used)
+}

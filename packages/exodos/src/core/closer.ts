@@ -1,5 +1,13 @@
 import { checkOptions, ExodosTypeError, invalid, show } from './errors.js'
-import { type HookContext, type HookFunction, type HookOptions, type HookRecord, isAsyncFunction, RECORD } from './hook.js'
+import {
+  HAND_OVER,
+  type HookContext,
+  type HookFunction,
+  type HookOptions,
+  type HookRecord,
+  isAsyncFunction,
+  RECORD,
+} from './hook.js'
 import { type Kind, kindOf } from './kinds.js'
 import { isThenable } from './work.js'
 
@@ -51,15 +59,18 @@ interface Closer {
   watch(begun: Begun): void
 }
 
-/** What is needed to register a resource. `owned` is to be called with the record, once that is registered. */
+/** What is needed to register a resource. */
 export interface Ownership {
   readonly fn: HookFunction
   readonly name: string
   readonly sync: HookOptions['sync'] | undefined
   /** Those of the user, without `close`. */
   readonly options: HookOptions | undefined
-  readonly isRepeatable: boolean
-  owned(record: HookRecord): void
+  /**
+   * To be called once the record is registered. `isBrief`: the owner is short-lived, so what may be closed twice isn't
+   * watched, which costs more than all the rest.
+   */
+  owned(record: HookRecord, isBrief?: boolean): void
 }
 
 /** Finds how a resource is closed. `call` is what the user has called, `known` the options that it takes besides `close`. */
@@ -88,8 +99,11 @@ export function ownership<T>(
     name: ownName(resource),
     sync: closer.sync,
     options: rest,
-    isRepeatable: closer.isRepeatable,
-    owned: (record) => hold(resource as object, record, closer),
+    owned(record, isBrief) {
+      if (!(isBrief && closer.isRepeatable)) hold(resource as object, record, closer)
+      const handOver = read(resource, HAND_OVER)
+      if (typeof handOver === 'function') handOver.call(resource)
+    },
   }
 }
 

@@ -112,6 +112,9 @@ export interface HookRecord {
 
 /** Marks what stands for a record: registrations and scopes. */
 export const RECORD = 'exodos.record'
+
+/** Of a resource that has registered itself: takes that back, for whoever owns the resource from now on. */
+export const HAND_OVER = 'exodos.handOver'
 const NONE: HookOptions = {}
 /** What a member of a scope may say of itself. */
 export const MEMBER_OPTIONS = ['name', 'timeout', 'priority', 'after', 'sync', 'state']

@@ -141,9 +141,7 @@ export class Scope implements AsyncDisposable {
       return value
     }
     const found = ownership(USE.call, value, options, MEMBER_OPTIONS)
-    const record = this.#push(found.fn, found.options, USE, found)
-    // A scope is short: what may be closed twice need not be watched, which costs more than all the rest.
-    if (!found.isRepeatable) found.owned(record)
+    found.owned(this.#push(found.fn, found.options, USE, found), true)
     return value
   }
 

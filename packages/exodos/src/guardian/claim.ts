@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { note } from './journal.js'
+import { setTimeout } from 'node:timers'
+import { Notes } from './journal.js'
 import { type Entry, readJournal } from './lines.js'
 import { journalsIn, Living } from './living.js'
 import { isElsewhere, isLeaseHeld, isSameProcess, isSurelyDead, type Owner, ownerName, parseOwner, thisOwner } from './owner.js'
@@ -23,14 +24,26 @@ interface Dead {
   readonly dir: string
 }
 
+/** Milliseconds in which others may finish what they are at. */
+const PATIENCE = 10_000
+
 /**
- * Does what dead owners have left behind, and once more what was kept. Who asks for it is told what was left alone, so that
- * isn't kept any longer.
+ * Does what dead owners have left behind, and once more what was kept; when it is over nobody else is at it either. Who asks
+ * for it is told what was left alone, so that isn't kept any longer.
  */
 export async function recover(state: string): Promise<Recovered> {
   const recovered = nothing()
   for (const dead of [...(await findDead(state)), ...findFailed(state)]) await takeOver(state, dead, recovered, true)
+  const end = performance.now() + PATIENCE
+  while (performance.now() < end && isSomebodyAtIt(state)) await new Promise<void>((resolve) => void setTimeout(resolve, 5))
   return recovered
+}
+
+function isSomebodyAtIt(state: string): boolean {
+  return list(ownersIn(state)).some((name) => {
+    const by = parseOwner(name.split(BY)[1] ?? '')
+    return by !== undefined && !isSameProcess(by, thisOwner()) && !isSurelyDead(by, state)
+  })
 }
 
 /** What `recover` would do. */
@@ -110,14 +123,18 @@ async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: R
   const open = entries.filter((entry) => entry.left === undefined && (isTold || entry.tries < MOST_TRIES))
   recovered.left.push(...earlier.map(({ action, left = '' }) => ({ action, reason: left })))
   const living = new Living(state, ownersIn(state))
-  await settle(open, { owner, isWanted: (path) => living.want(path) }, LEDGER, recovered)
-  if (isTold) for (const entry of entriesIn(dir).filter(({ left }) => left !== undefined)) LEDGER.over(entry)
-}
-
-const LEDGER: Ledger<Found> = {
-  over: ({ journal, id }) => note(journal, { off: id }),
-  failed: ({ journal, id }, error) => note(journal, { failed: id, error }),
-  left: ({ journal, id }, reason) => note(journal, { left: id, reason }),
+  const notes = new Notes()
+  const ledger: Ledger<Found> = {
+    over: ({ journal, id }) => notes.add(journal, { off: id }),
+    failed: ({ journal, id }, error) => notes.add(journal, { failed: id, error }),
+    left: ({ journal, id }, reason) => notes.add(journal, { left: id, reason }),
+  }
+  try {
+    await settle(open, { owner, isWanted: (path) => living.want(path) }, ledger, recovered)
+    if (isTold) for (const entry of entriesIn(dir).filter(({ left }) => left !== undefined)) ledger.over(entry)
+  } finally {
+    notes.close()
+  }
 }
 
 function keep(state: string, owner: Owner, dir: string): void {

@@ -2,13 +2,14 @@ import { ExodosError } from '../core/errors.js'
 import type { Registration } from '../core/hook.js'
 import { register } from '../process/face.js'
 import { act } from './actions.js'
-import { Guardian, type GuardianOptions } from './guardian.js'
+import { Guardian, type GuardianOptions, withInherited } from './guardian.js'
 import type { Records } from './journal.js'
 import { type Action, type Outcome, wordsFor } from './record.js'
+import { findStateDir } from './state-dir.js'
 import { runSteps, runStepsSync } from './steps.js'
 
 /** A cleanup that is written down. */
-export interface DurableRecord extends AsyncDisposable {
+export interface DurableRecord extends AsyncDisposable, Disposable {
   /** Does it now, once. Rejects when it can't be done: then it is tried again when the process has ended. */
   run(): Promise<void>
   /** As `run`, but before it returns; throws. */
@@ -18,12 +19,19 @@ export interface DurableRecord extends AsyncDisposable {
 }
 
 let guardian: Guardian | undefined
-let options: GuardianOptions = { durability: 'process' }
+let options: GuardianOptions = {}
 
 /** The guardian of this thread; made with the first record. */
 export const theGuardian = () => {
   if (!guardian || guardian.isOver) guardian = new Guardian(options)
   return guardian
+}
+
+/** Where records are kept, or would be. */
+export function stateDir(): string | undefined {
+  if (guardian) return guardian.status().stateDir
+  const found = findStateDir(withInherited(options).stateDir)
+  return 'path' in found ? found.path : undefined
 }
 
 /** False when there is a guardian already. */
@@ -81,6 +89,15 @@ export class Durable<A extends Action> implements DurableRecord {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.run()
+  }
+
+  [Symbol.dispose](): void {
+    this.runSync()
+  }
+
+  /** @internal `HAND_OVER`: a scope owns it. The record stays written down. */
+  'exodos.handOver'(): void {
+    this.hook?.cancel()
   }
 
   /** More is known of it now. */

@@ -41,12 +41,17 @@ export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
   const path = resolve(given)
   if (!identity) return yield* clear(path, path, tree)
 
-  if (isWanted(path)) return wanted(path)
+  if (isWanted(path)) {
+    // An earlier attempt may have got as far as that, and no further.
+    const place = aside(path, identity)
+    if (isSame(identityOf(place), identity)) yield* leaveTo(place, path, options)
+    return wanted(path)
+  }
   const taken = take(path, identity)
   if (typeof taken !== 'string') return taken
   if (taken === path) return yield* clearInPlace(path, tree, identity)
   if (isWanted(path)) {
-    giveBack(taken, path)
+    yield* leaveTo(taken, path, options)
     return wanted(path)
   }
   try {
@@ -58,6 +63,11 @@ export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
     giveBack(taken, path)
     throw error
   }
+}
+
+/** Puts back what somebody else wants; where that one has made something new, this is the old one. */
+function* leaveTo(place: string, path: string, { tree, identity }: EraseOptions): Steps<void> {
+  if (!giveBack(place, path)) yield* clear(place, path, tree, identity)
 }
 
 /** Removes what is at a place; `path` is what it is called. */
@@ -109,6 +119,8 @@ function take(path: string, identity: Identity): string | Outcome {
     if (isSame(isPlaceTaken, identity)) return place
     return there ? another(path) : DONE
   }
+  // Its second name, where an attempt to put it back was cut short.
+  if (isSame(isPlaceTaken, identity)) unlinkSync(place)
   const free = isPlaceTaken ? join(dirname(path), QUARANTINE + randomBytes(16).toString('base64url')) : place
   try {
     renameSync(path, free)

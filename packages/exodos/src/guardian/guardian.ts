@@ -8,7 +8,7 @@ import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } fro
 import { EventEmitter, isExiting, realProcess } from '../process/real.js'
 import { countFailed, findDead, isEmpty, ownersIn, recoverProcess, removeOwner } from './claim.js'
 import { Journal, type Records } from './journal.js'
-import { hasShell, startNode, startRecovery, startShell } from './launch.js'
+import { hasShell, startNode, startOrphan, startRecovery, startShell } from './launch.js'
 import { leaseIn, needsLease, ownerName, thisOwner } from './owner.js'
 import { PipeRecords } from './pipe-records.js'
 import { distrust, findStateDir } from './state-dir.js'
@@ -33,10 +33,30 @@ export interface GuardianOptions {
   readonly stateDir?: string
 }
 
-/** What copies of exodos in a thread share: one process that waits for its death is enough. By state directory. */
-const SHARED = Symbol.for('exodos.waiters')
-/** What a thread knows of the one that has started it: the state directory that it looks after. */
-const GUARDED = 'exodos.guarded'
+/** What copies of exodos in a thread share: by state directory one process that waits for its death, and one listener. */
+interface SharedByCopies {
+  readonly waiters: Map<string, { readonly reason: string | undefined }>
+  readonly leaving: Set<() => void>
+}
+const KEY = Symbol.for('exodos.guardians')
+const holder = EventEmitter as unknown as { [KEY]?: SharedByCopies }
+
+function shared(): SharedByCopies {
+  if (holder[KEY]) return holder[KEY]
+  const made: SharedByCopies = { waiters: new Map(), leaving: new Set() }
+  holder[KEY] = made
+  realProcess.once('exit', () => {
+    for (const leave of made.leaving) leave()
+  })
+  return made
+}
+
+/** What a thread has from the one that has started it, which looks after it. */
+const INHERITED = 'exodos.guardian'
+
+const inherited = () => getEnvironmentData(INHERITED) as GuardianOptions | undefined
+
+export const withInherited = (options: GuardianOptions): GuardianOptions => ({ ...inherited(), ...options })
 
 /** The records of this thread, and who waits for its death. Made with the first record. */
 export class Guardian {
@@ -48,7 +68,8 @@ export class Guardian {
   private isLeaving = false
   private isWaiting = false
 
-  constructor({ durability, stateDir }: GuardianOptions) {
+  constructor(options: GuardianOptions) {
+    const { durability = 'process', stateDir } = withInherited(options)
     const place = openJournal(stateDir, durability, (journal) => this.whenEmpty(journal))
     if ('reason' in place) {
       const records = new PipeRecords()
@@ -61,9 +82,9 @@ export class Guardian {
     this.records = journal
     this.stateDir = state
     this.dir = dir
-    this.waiter = waiterFor(state)
+    this.waiter = waiterFor({ durability, stateDir: state })
     if (needsLease()) holdLease(dir)
-    realProcess.once('exit', () => {
+    shared().leaving.add(() => {
       this.isLeaving = true
       this.whenEmpty(journal)
     })
@@ -127,15 +148,15 @@ function openJournal(
   }
 }
 
-function waiterFor(state: string): { readonly reason: string | undefined } {
-  const shared = EventEmitter as unknown as { [SHARED]?: Map<string, Waiter> }
-  shared[SHARED] ??= new Map()
-  let waiter = shared[SHARED].get(state)
+function waiterFor(options: Required<GuardianOptions>): { readonly reason: string | undefined } {
+  const state = options.stateDir
+  const { waiters } = shared()
+  let waiter = waiters.get(state)
   if (!waiter) {
-    if (getEnvironmentData(GUARDED) === state) return { reason: undefined }
+    if (!isMainThread && inherited()?.stateDir === state) return { reason: undefined }
     waiter = new Waiter(() => startWaiter(state))
-    shared[SHARED].set(state, waiter)
-    if (isMainThread) lookAfterThreads(state)
+    waiters.set(state, waiter)
+    if (isMainThread) lookAfterThreads(options, state)
   }
   return waiter
 }
@@ -144,14 +165,14 @@ function startWaiter(state: string): ChildProcess | undefined {
   const owner = thisOwner()
   const name = ownerName(owner)
   if (!hasShell()) return startNode(state, name)
-  if (isMainThread) return startShell(state, `${owner.pid}.${owner.start}.`, name, false)
-  startShell(state, name, name, true)
+  if (isMainThread) return startShell(state, `${owner.pid}.${owner.start}.`, name)
+  startOrphan(state, name, join(ownersIn(state), name, 'pipe'))
   return undefined
 }
 
 /** What a thread has left behind is done as soon as it has ended. */
-function lookAfterThreads(state: string): void {
-  setEnvironmentData(GUARDED, state)
+function lookAfterThreads(options: GuardianOptions, state: string): void {
+  setEnvironmentData(INHERITED, { ...options })
   const recover = () => void recoverProcess(state, thisOwner())
   realProcess.on('worker', (worker: Worker) =>
     worker.once('exit', () => {
@@ -167,8 +188,10 @@ function holdLease(dir: string): void {
   quietly(() => {
     const lease = leaseIn(dir)
     const server = createServer((socket) => socket.destroy())
-    server.on('error', () => {})
-    server.listen(lease.path, lease.close).unref()
+    // Another copy of exodos has it.
+    server.once('error', lease.close)
+    // Ours, also in a worker of node:cluster.
+    server.listen({ path: lease.path, exclusive: true }, lease.close).unref()
   })
 }
 

@@ -143,13 +143,21 @@ export class Journal implements Records {
   }
 }
 
-/** Adds a line to the journal of an owner that has died, maybe in the middle of one. */
-export function note(path: string, line: Line): void {
-  const fd = open(path, constants.O_APPEND)
-  try {
+/** Adds lines to journals of owners that have died, maybe in the middle of one. */
+export class Notes {
+  private readonly files = new Map<string, number>()
+
+  add(journal: string, line: Line): void {
+    let fd = this.files.get(journal)
+    if (fd === undefined) {
+      fd = open(journal, constants.O_APPEND)
+      this.files.set(journal, fd)
+    }
     writeSync(fd, Buffer.concat([NEW_LINE, lineOf(line)]))
-  } finally {
-    closeSync(fd)
+  }
+
+  close(): void {
+    for (const fd of this.files.values()) closeSync(fd)
   }
 }
 

@@ -1,6 +1,18 @@
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { accessSync, constants, lstatSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  lstatSync,
+  opendirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { environment } from './actions.js'
 import { source } from './executor.js?source'
@@ -21,15 +33,27 @@ for try in 1 2 3; do
   sleep 0.5
 done`
 
-/** A child of init: a thread that ends collects no children, and its process would keep a zombie. */
-const ORPHANED = `exec 3<&0
-( ${WAITER} ) <&3 3<&- &`
-
 /** Costs 2 MB and no time. `prefix` begins the names of what it is to look at. */
-export function startShell(state: string, prefix: string, owner: string, isOrphaned: boolean): ChildProcess {
+export function startShell(state: string, prefix: string, owner: string): ChildProcess {
   const { command, env } = program()
-  const words = [isOrphaned ? ORPHANED : WAITER, command, executorIn(state), state, prefix, owner]
+  const words = [WAITER, command, executorIn(state), state, prefix, owner]
   return start('/bin/sh', ['-c', ...words], env, ['pipe', 'ignore', 'ignore', ...inheritedDescriptors()])
+}
+
+/**
+ * The same for a thread that nobody looks after, as a child of init: a thread that ends doesn't collect its children, and
+ * its process would keep a zombie. It reads a pipe with a name, which Node closes when the thread ends.
+ */
+export function startOrphan(state: string, owner: string, pipe: string): void {
+  const { command, env } = program()
+  const options = { cwd: '/', env, detached: true, stdio: ['ignore', 'ignore', 'ignore', ...inheritedDescriptors()] } as object
+  const run = (program: string, args: readonly string[]) => {
+    const { error, status } = spawnSync(program, args, options)
+    if (error || status !== 0) throw error ?? new Error(`${program} ended with exit code ${status}`)
+  }
+  if (!existsSync(pipe)) run('mkfifo', ['-m', '600', pipe])
+  openSync(pipe, constants.O_RDWR)
+  run('/bin/sh', ['-c', `exec 3<"$5"\n( ${WAITER} ) <&3 3<&- &`, command, executorIn(state), state, owner, owner, pipe])
 }
 
 export function hasShell(): boolean {
@@ -96,8 +120,8 @@ function isWhole(path: string): boolean {
   }
 }
 
-/** Of descriptors that are looked at: what a process was started with has low numbers. */
-const MOST_DESCRIPTORS = 1024
+/** Descriptors that are looked at: what a process was started with has low numbers, and thousands of others may follow. */
+const MOST_DESCRIPTORS = 256
 
 /**
  * The waiter inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In its place it gets nothing:
@@ -109,18 +133,28 @@ function inheritedDescriptors(): 'ignore'[] {
   return Array.from({ length: Math.max(2, ...inherited) - 2 }, () => 'ignore' as const)
 }
 
+/** In ascending order, as the kernel lists them. */
 function descriptors(): number[] {
+  const found: number[] = []
   try {
-    const all = readdirSync('/proc/self/fdinfo').map(Number)
-    return all.filter((fd) => fd > 2 && fd < MOST_DESCRIPTORS)
+    const dir = opendirSync('/proc/self/fdinfo', { bufferSize: 64 })
+    for (let entry = dir.readSync(); entry && Number(entry.name) < MOST_DESCRIPTORS; entry = dir.readSync())
+      if (Number(entry.name) > 2) found.push(Number(entry.name))
+    dir.closeSync()
   } catch {
-    return []
+    // There is no /proc, and nothing is known.
   }
+  return found
 }
+
+const info = Buffer.alloc(128)
 
 function flagsOf(fd: number): number {
   try {
-    return Number.parseInt(/^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '', 8)
+    const file = openSync(`/proc/self/fdinfo/${fd}`, constants.O_RDONLY)
+    const length = readSync(file, info)
+    closeSync(file)
+    return Number.parseInt(/^flags:\s*([0-7]+)/m.exec(info.toString('latin1', 0, length))?.[1] ?? '', 8)
   } catch {
     // Its own, closed since.
     return 0o2000000

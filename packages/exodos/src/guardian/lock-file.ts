@@ -100,11 +100,11 @@ export function tryAcquire(path: string, owner: Owner, isSurelyDead: IsSurelyDea
   let by: Owner | undefined
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     if (attempt > 0) pause(1)
+    if (make(me.path, me)) return held
     const holder = read(me, me.path)
     if (holder?.token === token) return held
-    if (!holder) {
-      if (make(me.path, me)) return held
-    } else if (me.isGone(holder)) {
+    if (!holder) continue
+    if (me.isGone(holder)) {
       by = succeed(me, holder, (heirFile) => renameSync(heirFile, me.path))
       // Looked at again, for the sake of those who remove heir files by hand.
       if (!isStillHeld(held)) continue
@@ -140,13 +140,16 @@ export function* removeLock(
   for (let n = 0; n < LOOKS; n++) {
     const holder = look(me.path)
     if (holder?.token !== token) {
-      quietly(() => unlinkSync(ownFileOf({ path: me.path, token })))
+      if (isWindows()) quietly(() => unlinkSync(ownFileOf({ path: me.path, token })))
       quietly(() => tidy(me, token))
       return DONE
     }
     // Nobody else takes us for dead, so nobody but us may touch it.
-    if (isSameThread(holder.owner, owner)) release({ path: me.path, token })
-    else by = succeed(me, holder, () => unlinkSync(me.path))
+    if (isSameThread(holder.owner, owner)) {
+      unlessGone(() => unlinkSync(me.path))
+      return DONE
+    }
+    by = succeed(me, holder, () => unlinkSync(me.path))
     if (isStillHeld({ path: me.path, token })) yield { sleep: 10 }
   }
   return { left: `${me.path} has been about to be taken over by process ${by?.pid} for ${(LOOKS * 10) / 1000} s` }

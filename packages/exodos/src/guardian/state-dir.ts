@@ -1,4 +1,4 @@
-import { accessSync, constants, existsSync, lstatSync, mkdirSync, type Stats } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, mkdirSync, type Stats, statSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 
@@ -27,7 +27,7 @@ function usualPlaces(): string[] {
   const { XDG_STATE_HOME } = process.env
   const uid = process.getuid?.() ?? 'user'
   return [
-    ...(XDG_STATE_HOME && isAbsolute(XDG_STATE_HOME) ? [join(XDG_STATE_HOME, 'exodos')] : []),
+    ...(XDG_STATE_HOME && isAbsolute(XDG_STATE_HOME) && isOurs(XDG_STATE_HOME) ? [join(XDG_STATE_HOME, 'exodos')] : []),
     ...(home() ? [join(home(), '.local', 'state', 'exodos')] : []),
     join(tmpdir(), `exodos-${uid}`),
   ]
@@ -37,10 +37,16 @@ function usualPlaces(): string[] {
 function home(): string {
   try {
     const path = homedir()
-    return path === '/' || path === '/nonexistent' ? '' : path
+    return path === '/' || path === '/nonexistent' || !isOurs(path) ? '' : path
   } catch {
     return ''
   }
+}
+
+/** With `sudo -E` root would make directories in a user's home that the user can't write to afterwards. */
+function isOurs(path: string): boolean {
+  const uid = process.getuid?.()
+  return uid === undefined || (statSync(path, { throwIfNoEntry: false })?.uid ?? uid) === uid
 }
 
 function prepare(path: string): string | undefined {
