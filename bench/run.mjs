@@ -4,7 +4,19 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 
-const ALL = ['import', 'register', 'run-hooks', 'size', 'rss', 'watchdog', 'supervisor', 'resources', 'web-drain', 'web-cost']
+const ALL = [
+  'import',
+  'register',
+  'run-hooks',
+  'size',
+  'rss',
+  'watchdog',
+  'supervisor',
+  'resources',
+  'durable',
+  'web-drain',
+  'web-cost',
+]
 
 const { values, positionals } = parseArgs({
   options: { node: { type: 'string', default: process.execPath }, rounds: { type: 'string' } },

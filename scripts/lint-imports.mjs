@@ -9,10 +9,13 @@ const PACKAGES = {
     watchdog: [],
     system: [],
     process: ['core', 'watchdog'],
-    guardian: ['core', 'system', 'process'],
-    faces: ['core', 'system', 'process', 'guardian', 'faces'],
+    'guardian/records': ['core', 'system', 'process'],
+    'guardian/actions': ['core', 'system', 'process', 'guardian/records'],
+    'guardian/recovery': ['core', 'system', 'process', 'guardian/records', 'guardian/actions'],
+    guardian: ['core', 'system', 'process', 'guardian/records', 'guardian/actions', 'guardian/recovery'],
+    faces: ['core', 'system', 'process', 'guardian', 'guardian/records', 'guardian/actions', 'guardian/recovery', 'faces'],
     supervisor: ['core', 'watchdog', 'system', 'process'],
-    cli: ['core', 'system', 'guardian', 'process', 'supervisor'],
+    cli: ['core', 'system', 'guardian', 'guardian/records', 'guardian/recovery', 'process', 'supervisor'],
   },
   web: {
     input: [],
@@ -30,8 +33,8 @@ console.log('imports: one way')
 function check(pack, below) {
   const src = resolve(`packages/${pack}/src`)
   const room = (file) => {
-    const [first, ...rest] = relative(src, file).split('/')
-    return rest.length === 0 ? 'faces' : first
+    const folder = dirname(relative(src, file))
+    return folder === '.' ? 'faces' : folder
   }
   for (const name of readdirSync(src, { recursive: true })) {
     if (!name.endsWith('.ts')) continue

@@ -24,6 +24,14 @@ const tests = [
   'scopes',
   'finalizers',
   'clients',
+  'durable',
+  'durable-face',
+  'temp',
+  'lock',
+  'recovery',
+  'attacks',
+  'erase',
+  'end',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 tests.push('packages/web/test')
 

@@ -2,11 +2,12 @@
 // loads two faces has two copies of the inside, which share one coordinator as any two copies do.
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'esbuild'
 import { bundleSource, sourceFile } from './bundle-source.mjs'
 
-const dir = new URL('.', import.meta.url).pathname
+const dir = fileURLToPath(new URL('.', import.meta.url))
 const { values } = parseArgs({ options: { outdir: { type: 'string', default: `${dir}dist` } } })
 const outdir = resolve(values.outdir)
 const { version } = JSON.parse(readFileSync(`${dir}package.json`, 'utf8'))

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { resolve } from 'node:path'
 import { build } from 'esbuild'
 
@@ -16,7 +17,9 @@ export async function bundleSource(path) {
     logLevel: 'warning',
     write: false,
   })
-  return `export const source = ${JSON.stringify(outputFiles[0].text)}`
+  const { text } = outputFiles[0]
+  const hash = createHash('sha256').update(text).digest('hex').slice(0, 16)
+  return `export const source = ${JSON.stringify(text)}, hash = ${JSON.stringify(hash)}`
 }
 
 /** What the import refers to. */

@@ -8,24 +8,24 @@
  *
  * @packageDocumentation
  */
-import type { ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
-import { resolve } from 'node:path'
+import { isAbsolute, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid, show } from './core/errors.js'
-import { recover, wouldRecover } from './guardian/claim.js'
-import { configureGuardian, Durable, type DurableRecord, stateDir, theGuardian } from './guardian/durable-record.js'
+import { ourLine } from './guardian/actions/end.js'
+import { inUse, refusal } from './guardian/actions/refusal.js'
+import { configureGuardian, Durable, type DurableRecord, stateDir, theGuardian } from './guardian/durable.js'
 import type { DurableStatus } from './guardian/guardian.js'
-import { identityOf } from './guardian/identity.js'
-import type { Identity, PathAction, SocketAction } from './guardian/record.js'
-import { inUse, refusal } from './guardian/refusal.js'
-import { nothing, type Recovered } from './guardian/settle.js'
-import { findStateDir } from './guardian/state-dir.js'
+import type { Identity, PathAction, SocketAction } from './guardian/records/action.js'
+import { identityOf } from './guardian/records/identity.js'
+import { findStateDir } from './guardian/records/state-dir.js'
+import { recover, wouldRecover } from './guardian/recovery/claim.js'
+import { nothing, type Recovered } from './guardian/recovery/settle.js'
 import { seen } from './system/proc.js'
 
 export type { Duration } from './core/deadline.js'
-export type { DurableRecord } from './guardian/durable-record.js'
+export type { DurableRecord } from './guardian/durable.js'
 export type { DurableStatus } from './guardian/guardian.js'
 export type {
   Action,
@@ -36,8 +36,8 @@ export type {
   PathAction,
   ProcessAction,
   SocketAction,
-} from './guardian/record.js'
-export type { Recovered } from './guardian/settle.js'
+} from './guardian/records/action.js'
+export type { Recovered } from './guardian/recovery/settle.js'
 
 export interface RecordOptions {
   /** Shown in the report. Default: what is done to what. */
@@ -55,7 +55,7 @@ export interface ProcessOptions extends RecordOptions {
   /** `NAME=value` of the environment that it was started with: all processes that have inherited it end as well. */
   cookie?: string
   /** What it is asked with. Default `'SIGTERM'`. */
-  signal?: NodeJS.Signals
+  signal?: string
   /** From there to SIGKILL. Default 5 s. */
   timeout?: Duration
 }
@@ -80,7 +80,7 @@ export interface CallOptions extends CommandOptions {
 
 /** A path that is removed. */
 export interface DurablePath extends DurableRecord {
-  /** To be called when it has been made: what takes its place later is somebody else's, and left alone. */
+  /** To be called when it has been made: what takes its place later is somebody else's, and left alone. Nothing there: no effect. */
   made(): void
 }
 
@@ -98,8 +98,9 @@ export interface ConfigureOptions {
 
 /**
  * Removes a path when the process ends, whichever way. To be called before the path is made: then nothing can be left. What
- * is there at the call, or at `made()`, is what is removed; something else in its place is left alone. So is a path that
- * another process, which lives, has recorded as well.
+ * is there at the call, or at `made()`, is what is removed; something else in its place is left alone. If nothing was there
+ * at either, whatever is there in the end is removed. A path that another process, which lives, has recorded as well is
+ * left to that one.
  *
  * Throws `ERR_EXODOS_INVALID_ARG` for bad input and for paths that are never removed: `/`, the home and current directories
  * and what they are in, mount points, relative paths, and what is in a directory that everybody may write to without a
@@ -124,23 +125,28 @@ function socket(target: string, options: RecordOptions = {}): DurablePath {
 }
 
 /**
- * Ends a process, or its group, when this one ends, whichever way. Never another one that has got its pid. Linux only: it is
- * known by its start time. Throws `ERR_EXODOS_INVALID_ARG` for bad input and for a process that isn't running,
+ * Ends a process, or its group, when this one ends, whichever way. Never another one that has got its pid: Linux only, it is
+ * known by its start time. The record of a child process is over when the child ends, unless `group` or `cookie` is given.
+ * Of a group whose leader has ended all are ended that are in it then, and younger. Throws `ERR_EXODOS_INVALID_ARG` for bad input and for a process that isn't running,
  * `ERR_EXODOS_RECORD` as `durable.path`.
  */
-function endProcess(target: ChildProcess | number, options: ProcessOptions = {}): DurableRecord {
+function endProcess(target: { readonly pid?: number | undefined } | number, options: ProcessOptions = {}): DurableRecord {
   checkOptions('durable.process(process, options)', options, ['name', 'group', 'cookie', 'signal', 'timeout'])
   const pid = typeof target === 'number' ? target : target?.pid
   const start = typeof pid === 'number' && Number.isInteger(pid) && pid > 1 ? seen(pid)?.startTime : undefined
-  if (pid === undefined || start === undefined || pid === process.pid)
+  if (pid === undefined || start === undefined)
     throw invalid('durable.process(process)', 'a child process, or the pid of one, that is running, on Linux', target)
+  if (ourLine().has(pid)) throw invalid('durable.process(process)', 'neither this process nor one that has started it', pid)
   const { group = false, signal = 'SIGTERM', timeout = 5000, name, cookie } = options
   if (typeof group !== 'boolean') throw invalid('options.group', 'true or false', group)
   if (typeof signal !== 'string' || !Object.hasOwn(constants.signals, signal))
     throw invalid('options.signal', "a signal's name", signal)
   if (cookie !== undefined && !/^[^=]+=./.test(cookie)) throw invalid('options.cookie', "'NAME=value'", cookie)
   const ms = parseDuration(timeout, 'options.timeout')
-  return new Durable(endProcess, { kind: 'process', pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }, name)
+  const action = { kind: 'process' as const, pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }
+  const record = new Durable(endProcess, action, name)
+  if (!group && !cookie && isEmitter(target)) target.once('exit', record.cancel)
+  return record
 }
 
 /**
@@ -161,7 +167,7 @@ function command(argv: readonly string[], options: CommandOptions = {}): Durable
 function call(options: CallOptions): DurableRecord {
   checkOptions('durable.call(options)', options, [...COMMAND_OPTIONS, 'module', 'export', 'args'])
   const { module, export: exported = 'default', args = [] } = options
-  if (!/^(file|data|node):|^(?!\.{0,2}(\/|$))[^:]*$/.test(String(module)))
+  if (!(module instanceof URL || typeof module === 'string') || !MODULE.test(String(module)))
     throw invalid('options.module', "a file's URL, as new URL('./cleanup.js', import.meta.url), or the name of a package", module)
   if (typeof exported !== 'string') throw invalid('options.export', "a function's name", exported)
   if (!Array.isArray(args)) throw invalid('options.args', 'a list', args)
@@ -198,7 +204,7 @@ function configure(options: ConfigureOptions): void {
   if (durability !== undefined && durability !== 'process' && durability !== 'power')
     throw invalid('options.durability', "'process' or 'power'", durability)
   if (dir !== undefined) {
-    if (typeof dir !== 'string') throw invalid('options.stateDir', 'an absolute path', dir)
+    if (typeof dir !== 'string' || !isAbsolute(dir)) throw invalid('options.stateDir', 'an absolute path', dir)
     const found = findStateDir(dir)
     if ('reason' in found) throw new ExodosTypeError(`options.stateDir: expected a directory of our own: ${found.reason}`)
   }
@@ -209,6 +215,10 @@ function configure(options: ConfigureOptions): void {
 
 /** Durable cleanups; each takes data, as no function survives its process. */
 export const durable = { path, socket, process: endProcess, command, call, status, recover: recoverNow, configure }
+
+function isEmitter(target: object | number): target is { once(event: 'exit', listener: () => void): void } {
+  return typeof target === 'object' && 'once' in target && typeof target.once === 'function'
+}
 
 const COMMAND_OPTIONS = ['name', 'cwd', 'env', 'timeout']
 
@@ -221,6 +231,9 @@ function commandOptions({ cwd = process.cwd(), env = {}, timeout = 10_000 }: Com
     throw invalid('options.env', 'an object of names and strings', env)
   return { cwd: resolve(cwd), env: { ...env }, timeout: parseDuration(timeout, 'options.timeout') }
 }
+
+/** What doesn't depend on where the program's own file is. */
+const MODULE = /^(file|data|node):|^(?!\.{0,2}(\/|$))[^:]*$/
 
 /** A program gets no more as one argument. */
 const LONGEST_ARGS = 100_000
@@ -241,13 +254,14 @@ function asJson(args: readonly unknown[]): unknown[] {
 function checkPath(call: string, target: unknown): { path: string; identity?: Identity } {
   if (typeof target !== 'string') throw invalid(call, 'an absolute path', target)
   const identity = target.includes('\0') ? undefined : identityOf(target)
-  const refused = refusal(target, { identity: identity ?? null }) ?? inUse(target)
+  const refused = refusal(target, { identity: identity ?? null }) ?? inUse(target, stateDir())
   if (refused) throw new ExodosTypeError(`${call}: expected a path that may be removed, but ${show(target)} ${refused}`)
   return identity ? { path: target, identity } : { path: target }
 }
 
 class Path extends Durable<PathAction | SocketAction> implements DurablePath {
   made(): void {
-    this.amend({ ...this.action, identity: identityOf(this.action.path) })
+    const identity = identityOf(this.action.path)
+    if (identity) this.amend({ ...this.action, identity })
   }
 }

@@ -9,9 +9,11 @@ import { setInterval, setTimeout } from 'node:timers'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, invalid } from './core/errors.js'
 import { HAND_OVER } from './core/hook.js'
-import { Durable } from './guardian/durable-record.js'
-import { isStillHeld, newToken, tryAcquire } from './guardian/lock-file.js'
-import { isSurelyDead, thisOwner } from './guardian/owner.js'
+import { type Held, isStillHeld, newToken, release, tryAcquire } from './guardian/actions/lock-file.js'
+import { Durable } from './guardian/durable.js'
+import { isSurelyDead, type Owner, thisOwner } from './guardian/records/owner.js'
+import { clock } from './process/clock.js'
+import { coordinator } from './process/shared.js'
 
 export type { Duration } from './core/deadline.js'
 
@@ -46,7 +48,8 @@ const LOOK = 1000
  * machine is dead can't be known.
  *
  * Rejects with `ERR_EXODOS_LOCKED` when somebody else has it and `wait` is over, `ERR_EXODOS_LOCK` when the file is not a
- * lock, `ERR_EXODOS_INVALID_ARG` for bad input, and the system's error, as when its directory isn't there.
+ * lock, `ERR_EXODOS_CLOSED` when the process is leaving, `ERR_EXODOS_INVALID_ARG` for bad input, and the system's error, as
+ * when its directory isn't there.
  */
 export async function lockFile(path: string, options: LockOptions = {}): Promise<Lock> {
   checkOptions('lockFile(path, options)', options, ['wait', 'signal', 'onCompromised'])
@@ -62,42 +65,50 @@ export async function lockFile(path: string, options: LockOptions = {}): Promise
   // First how to give it back, then the lock: it can't be left.
   const made = new Durable(lockFile, { kind: 'lock', ...held })
   try {
-    await acquire(held, patience, signal)
+    await acquire(held, () => made.isOver, patience, signal)
   } catch (error) {
     made.cancel()
     throw error
   }
-  const stopWatching = onCompromised && watch(held, onCompromised)
-  const release = async () => {
-    stopWatching?.()
-    await made.run()
-  }
+  if (onCompromised) watch(held, () => made.isOver, onCompromised)
   const lock: Lock = {
     path: held.path,
-    isHeld: () => isStillHeld(held),
-    release,
-    [Symbol.asyncDispose]: release,
-    [Symbol.dispose]() {
-      stopWatching?.()
-      made.runSync()
-    },
+    isHeld: () => !made.isOver && isStillHeld(held),
+    release: made.run,
+    [Symbol.asyncDispose]: made.run,
+    [Symbol.dispose]: made.runSync,
   }
-  return Object.defineProperty(lock, HAND_OVER, { value: () => made[HAND_OVER]() })
+  return Object.defineProperty(lock, HAND_OVER, { value: made[HAND_OVER] })
 }
 
-async function acquire({ path, token }: { path: string; token: string }, patience: number, signal?: AbortSignal): Promise<void> {
-  const end = performance.now() + patience
+async function acquire(held: Held, isOver: () => boolean, patience: number, signal?: AbortSignal): Promise<void> {
+  const { path, token } = held
+  const end = clock.now() + patience
   for (let pause = 1; ; pause = Math.min(LONGEST_PAUSE, pause * 2)) {
     const result = attempt(path, token)
+    if (isOver()) {
+      // The exit hooks have run meanwhile, and nobody would give it back.
+      release(held)
+      // Nobody needs to hear that it fails, while all come to an end.
+      if (coordinator().state.exiting.signal.aborted) await new Promise(() => {})
+      throw new ExodosError('ERR_EXODOS_CLOSED', `the exit hooks have run: ${path} is not locked any more`)
+    }
     if ('token' in result) return
-    const left = end - performance.now()
+    const left = end - clock.now()
     if (left <= 0) {
-      const by = result.by ? `process ${result.by.pid}` : 'another process'
-      throw new ExodosError('ERR_EXODOS_LOCKED', `${path} is held by ${by}`)
+      throw new ExodosError('ERR_EXODOS_LOCKED', `${path} is held by ${wordsFor(result.by)}`)
     }
     // Not all at the same time.
     await sleep(Math.min(left, pause * (0.5 + Math.random())), signal)
   }
+}
+
+/** It may have gone from hand to hand while we looked. */
+function wordsFor(owner: Owner | undefined): string {
+  if (!owner) return 'another process'
+  const here = thisOwner()
+  if (owner.boot === here.boot && owner.namespace === here.namespace) return `process ${owner.pid}`
+  return `process ${owner.pid} of another container or machine, or of before the last boot`
 }
 
 function attempt(path: string, token: string) {
@@ -122,12 +133,12 @@ function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   })
 }
 
-function watch(held: { path: string; token: string }, compromised: (error: ExodosError) => void): () => void {
+function watch(held: Held, isOver: () => boolean, compromised: (error: ExodosError) => void): void {
   const timer = setInterval(() => {
-    if (isStillHeld(held)) return
+    if (!isOver() && isStillHeld(held)) return
     clearInterval(timer)
+    if (isOver()) return
     compromised(new ExodosError('ERR_EXODOS_LOCK', `${held.path} was removed or replaced by somebody else`))
   }, LOOK)
   timer.unref()
-  return () => clearInterval(timer)
 }

@@ -4,17 +4,18 @@
  *
  * @packageDocumentation
  */
-import { randomBytes } from 'node:crypto'
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, resolve } from 'node:path'
 import { checkOptions, ExodosTypeError, invalid } from './core/errors.js'
-import { act } from './guardian/actions.js'
-import { Durable } from './guardian/durable-record.js'
-import { identityOf } from './guardian/identity.js'
-import type { PathAction } from './guardian/record.js'
-import { refusal } from './guardian/refusal.js'
-import { runSteps, runStepsSync } from './guardian/steps.js'
+import { HAND_OVER, type HandOver } from './core/hook.js'
+import { erase } from './guardian/actions/erase.js'
+import { refusal } from './guardian/actions/refusal.js'
+import { runSteps, runStepsSync } from './guardian/actions/steps.js'
+import { Durable } from './guardian/durable.js'
+import type { PathAction } from './guardian/records/action.js'
+import { identityOf } from './guardian/records/identity.js'
+import { randomHex } from './system/random.js'
 
 export interface TempDirOptions {
   /** Begins the name. Default: that of the program. */
@@ -23,7 +24,7 @@ export interface TempDirOptions {
   parent?: string
   /** Rights, less those that the umask takes. Default 0o700 for directories, 0o600 for files. */
   mode?: number
-  /** It is only removed by hand. Default false. */
+  /** It is only removed by `remove()` or `removeSync()`. Default false. */
   keep?: boolean
 }
 
@@ -40,7 +41,7 @@ export interface Temp extends AsyncDisposable, Disposable {
   remove(): Promise<void>
   /** As `remove`, but before it returns; throws. */
   removeSync(): void
-  /** It stays, however the process ends. */
+  /** It stays, however the process ends, and also at the end of a `using` block. */
   keep(): void
 }
 
@@ -78,7 +79,8 @@ function make(
   if (mode !== undefined && !(Number.isInteger(mode) && mode >= 0 && mode <= 0o7777))
     throw invalid('options.mode', 'rights, as 0o700', mode)
   if (typeof keep !== 'boolean') throw invalid('options.keep', 'true or false', keep)
-  const path = resolve(parent, `${prefix}${prefix && '-'}${random()}${postfix}`)
+  // 96 bits: nobody guesses it, and nobody else has it.
+  const path = resolve(parent, `${prefix}${prefix && '-'}${randomHex(12)}${postfix}`)
   const refused = refusal(path, { identity: NOBODY, isUnique: true })
   if (refused)
     throw new ExodosTypeError(`${argument}: expected a directory where something may be removed, but ${path} ${refused}`)
@@ -91,10 +93,15 @@ function make(
   const made = new Durable(face, action)
   try {
     create(path)
+  } catch (error) {
+    made.cancel()
+    throw error
+  }
+  try {
     // Where everybody may write to somebody could put something else in its place.
     if (refusal(path, { isUnique: true })) made.amend({ ...action, identity: identityOf(path) })
   } catch (error) {
-    made.cancel()
+    made.runSync()
     throw error
   }
   return new TempPath(action, made)
@@ -116,12 +123,12 @@ class TempPath implements Temp {
 
   readonly remove = async (): Promise<void> => {
     if (this.record) await this.record.run()
-    else await runSteps(act(this.action))
+    else await runSteps(erase(this.path, this.action))
   }
 
   readonly removeSync = (): void => {
     if (this.record) this.record.runSync()
-    else runStepsSync(act(this.action))
+    else runStepsSync(erase(this.path, this.action))
   }
 
   readonly keep = (): void => {
@@ -129,17 +136,18 @@ class TempPath implements Temp {
     this.record = undefined
   }
 
-  /** @internal A scope owns it. */
-  'exodos.handOver'(): void {
-    this.record?.['exodos.handOver']()
+  /** @internal For a scope that owns it. */
+  get [HAND_OVER](): HandOver | undefined {
+    return this.record?.[HAND_OVER]
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.remove()
+  /** Who has called `keep` in a block with `using` wants it to be there after it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.record) await this.remove()
   }
 
   [Symbol.dispose](): void {
-    this.removeSync()
+    if (this.record) this.removeSync()
   }
 }
 
@@ -150,21 +158,6 @@ function checkPart(argument: string, part: unknown): void {
 /** Somebody who finds it shall see whose it is. */
 let named: string | undefined
 function program(): string {
-  named ??= basename(process.argv[1] ?? 'node').replace(/\.[cm]?[jt]s$/, '') || 'node'
+  named ??= basename(process.argv[1] ?? 'node').replace(/\.[cm]?[jt]s$|[^\w.-]+/g, '') || 'node'
   return named
-}
-
-/** 96 bits: nobody guesses it, and nobody else has it. */
-const BYTES = 12
-let pool = Buffer.alloc(0)
-let used = 0
-
-/** From a pool: to ask for so few takes as long as for many. */
-function random(): string {
-  if (used === pool.length) {
-    pool = randomBytes(64 * BYTES)
-    used = 0
-  }
-  used += BYTES
-  return pool.toString('hex', used - BYTES, used)
 }

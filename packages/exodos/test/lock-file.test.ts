@@ -15,9 +15,17 @@ import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { type Held, isStillHeld, newToken, release, removeLock, type Taken, tryAcquire } from '../src/guardian/lock-file.js'
-import { isSurelyDead, type Owner, thisOwner } from '../src/guardian/owner.js'
-import { runStepsSync } from '../src/guardian/steps.js'
+import {
+  type Held,
+  isStillHeld,
+  newToken,
+  release,
+  removeLock,
+  type Taken,
+  tryAcquire,
+} from '../src/guardian/actions/lock-file.js'
+import { runStepsSync } from '../src/guardian/actions/steps.js'
+import { isSurelyDead, type Owner, thisOwner } from '../src/guardian/records/owner.js'
 import { source } from './support/lock-torture.js?source'
 import { node } from './support/program.js'
 
@@ -123,13 +131,14 @@ describe('a lock', () => {
 })
 
 describe('what is no lock is left alone, and named', () => {
-  const other = 'is not a lock, or is damaged'
+  const other = "is not a lock but somebody's file"
   test.each<[string, () => void, string]>([
     ['a file of somebody else', () => writeFileSync(lock, 'data'), other],
     ['an empty file', () => writeFileSync(lock, ''), other],
     ['a huge file', () => writeFileSync(lock, 'x'.repeat(1e6)), other],
     ['a directory', () => mkdirSync(lock), other],
     ['a lock with a path for a token', () => writeFileSync(lock, '{"token":"../../etc","owner":{"pid":1}}'), other],
+    ['a damaged lock', () => symlinkSync('{"token":"../../etc","owner":{"pid":1}}', lock), 'is damaged'],
     ['a symbolic link', () => symlinkSync('/etc/passwd', lock), other],
     ['a symbolic link to nowhere', () => symlinkSync(join(dir, 'no'), lock), other],
     ['no directory', () => rmSync(dir, { recursive: true }), 'ENOENT'],

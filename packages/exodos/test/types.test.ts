@@ -25,6 +25,14 @@ import {
 import * as lib from 'exodos/lib'
 import * as atexit from 'exodos/atexit'
 import * as testing from 'exodos/testing'
+import { scope } from 'exodos'
+import {
+  durable, type Action, type CallOptions, type CommandOptions, type ConfigureOptions, type DurablePath, type DurableRecord,
+  type DurableStatus, type Identity, type PathOptions, type ProcessOptions, type RecordOptions, type Recovered,
+  type RecoverOptions,
+} from 'exodos/durable'
+import { lockFile, type Lock, type LockOptions } from 'exodos/lock'
+import { tempDir, tempFile, type Temp, type TempDirOptions, type TempFileOptions } from 'exodos/temp'
 
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 const sure = <T extends true>(): T | undefined => undefined
@@ -102,7 +110,56 @@ async function tests(): Promise<void> {
   void [report.hooks, exits.exiting, left.code]
 }
 
+async function surviving(): Promise<void> {
+  const dirOptions: TempDirOptions = { prefix: 'a', parent: '/tmp', mode: 0o700, keep: false }
+  const fileOptions: TempFileOptions = { ...dirOptions, postfix: '.json' }
+  const dir: Temp = tempDir(dirOptions)
+  const path: string = tempFile(fileOptions).path
+  dir.removeSync()
+  dir.keep()
+  await dir.remove()
+  const lockOptions: LockOptions = { wait: '1s', signal: exiting, onCompromised: (error) => void error.code }
+  const lock: Lock = await lockFile(path, lockOptions)
+  if (lock.isHeld()) await lock.release()
+  const job = scope()
+  sure<Same<ReturnType<typeof job.use<Temp>>, Temp>>()
+  job.use(lock)
+  const pathOptions: PathOptions = { name: 'a', tree: true }
+  const made: DurablePath = durable.path(path, pathOptions)
+  made.made()
+  const commandOptions: CommandOptions = { cwd: '/', env: { A: '1' }, timeout: 100 }
+  const callOptions: CallOptions = { module: new URL('file:///a.js'), export: 'a', args: [1] }
+  const processOptions: ProcessOptions = { group: true, signal: 'SIGINT', timeout: '1s', cookie: 'A=1' }
+  const recordOptions: RecordOptions = { name: 'a' }
+  const records: DurableRecord[] = [
+    job.use(durable.socket(path, recordOptions)), durable.process(2, processOptions), durable.process({ pid: 2 }),
+    durable.command(['rm', path], commandOptions), durable.call(callOptions),
+  ]
+  for (const record of records) record.cancel()
+  const status: DurableStatus = durable.status()
+  const recovery: RecoverOptions = { dryRun: status.guarded }
+  const recovered: Recovered = await durable.recover(recovery)
+  const actions: Action[] = [...recovered.done, ...recovered.left.map(({ action }) => action)]
+  const identity: Identity | undefined = actions[0]?.kind === 'path' ? actions[0].identity : undefined
+  const configuration: ConfigureOptions = { stateDir: identity?.ino ?? '/', durability: 'power' }
+  durable.configure(configuration)
+}
+
 // What is wrong must not compile.
+// @ts-expect-error
+tempDir('x')
+// @ts-expect-error
+tempDir({ postfix: '.json' })
+// @ts-expect-error
+lockFile('a', { retries: 1 })
+// @ts-expect-error
+durable.command('rm x')
+// @ts-expect-error
+durable.call({ export: 'a' })
+// @ts-expect-error
+durable.process('1')
+// @ts-expect-error
+durable.configure({ durability: 'disk' })
 // @ts-expect-error
 onExit()
 // @ts-expect-error
@@ -118,12 +175,22 @@ atexit.register(named, 1)
 // @ts-expect-error
 exit('0')
 
-export { code, count, invalid, libExiting, libTracked, main, ran, returned, tests }
+export { code, count, invalid, libExiting, libTracked, main, ran, returned, surviving, tests }
 `
 
 const using = `
 import { onExit } from 'exodos'
+import { durable } from 'exodos/durable'
+import { lockFile } from 'exodos/lock'
+import { tempDir } from 'exodos/temp'
 import { isolateExits } from 'exodos/testing'
+export async function g(): Promise<string> {
+  await using lock = await lockFile('a')
+  await using record = durable.path('/tmp/a')
+  await using dir = tempDir()
+  using other = tempDir()
+  return [lock.path, record, dir.path, other.path].join()
+}
 export function f(): void {
   using off = onExit(() => {})
   using exits = isolateExits()

@@ -1,6 +1,6 @@
-import { recover as doWhatIsLeft, wouldRecover } from '../guardian/claim.js'
-import { wordsFor } from '../guardian/record.js'
-import { findStateDir } from '../guardian/state-dir.js'
+import { wordsFor } from '../guardian/records/action.js'
+import { findStateDir } from '../guardian/records/state-dir.js'
+import { recover as doWhatIsLeft, wouldRecover } from '../guardian/recovery/claim.js'
 import { type Command, UsageError } from './usage.js'
 
 export const recover: Command = {
@@ -21,7 +21,8 @@ Exit status: 0, or 1 when something could not be done; it is kept for the next t
   options: { 'dry-run': 'flag' },
   async run({ values, rest }) {
     if (rest.length > 0) throw new UsageError(`recover: takes no arguments, got ${rest.join(' ')}`)
-    const found = findStateDir()
+    const found = findStateDir(undefined, false)
+    if ('reason' in found && /ENOENT$/.test(found.reason)) return console.log('nothing is left to be done: there are no records')
     if ('reason' in found) throw new UsageError(`recover: there is no directory for records: ${found.reason}`)
     const isDry = 'dry-run' in values
     const { done, left, failed } = await (isDry ? wouldRecover : doWhatIsLeft)(found.path)

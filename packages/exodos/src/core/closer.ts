@@ -1,6 +1,7 @@
 import { checkOptions, ExodosTypeError, invalid, show } from './errors.js'
 import {
   HAND_OVER,
+  type HandOver,
   type HookContext,
   type HookFunction,
   type HookOptions,
@@ -89,6 +90,7 @@ export function ownership<T>(
   // These are on the way out already.
   if (read(resource, RECORD)) throw invalid(call, 'a resource', 'a scope or a registration')
   const closer = findCloser(call, resource, close)
+  const handOver = read(resource, HAND_OVER) as HandOver | undefined
   return {
     fn(ctx) {
       const closing = holders.get(resource as object)?.closing
@@ -96,13 +98,12 @@ export function ownership<T>(
       release(resource as object)
       return closer.close(ctx)
     },
-    name: ownName(resource),
+    name: handOver?.name ?? ownName(resource),
     sync: closer.sync,
     options: rest,
     owned(record, isBrief) {
       if (!(isBrief && closer.isRepeatable)) hold(resource as object, record, closer)
-      const handOver = read(resource, HAND_OVER)
-      if (typeof handOver === 'function') handOver.call(resource)
+      handOver?.take()
     },
   }
 }

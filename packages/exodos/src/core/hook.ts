@@ -113,8 +113,14 @@ export interface HookRecord {
 /** Marks what stands for a record: registrations and scopes. */
 export const RECORD = 'exodos.record'
 
-/** Of a resource that has registered itself: takes that back, for whoever owns the resource from now on. */
+/** Of a resource that has registered itself. */
 export const HAND_OVER = 'exodos.handOver'
+
+/** What it is called, and how to take its registration back: for whoever owns the resource from now on. */
+export interface HandOver {
+  readonly name: string
+  take(): void
+}
 const NONE: HookOptions = {}
 /** What a member of a scope may say of itself. */
 export const MEMBER_OPTIONS = ['name', 'timeout', 'priority', 'after', 'sync', 'state']

@@ -1,17 +1,19 @@
 import type { ChildProcess } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { existsSync, lstatSync, mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setImmediate, setTimeout } from 'node:timers'
-import { getEnvironmentData, isMainThread, setEnvironmentData, type Worker } from 'node:worker_threads'
-import { EventEmitter, isExiting, realProcess } from '../process/real.js'
-import { countFailed, findDead, isEmpty, ownersIn, recoverProcess, removeOwner } from './claim.js'
-import { Journal, type Records } from './journal.js'
-import { hasShell, startNode, startOrphan, startRecovery, startShell } from './launch.js'
-import { leaseIn, needsLease, ownerName, thisOwner } from './owner.js'
+import type { Worker } from 'node:worker_threads'
+import { clock } from '../process/clock.js'
+import { builtin, EventEmitter, isExiting, realProcess } from '../process/real.js'
+import { randomHex } from '../system/random.js'
+import { executorIn, hasShell, startNode, startOrphan, startRecovery, startShell } from './launch.js'
 import { PipeRecords } from './pipe-records.js'
-import { distrust, findStateDir } from './state-dir.js'
+import { Journal, type Records } from './records/journal.js'
+import { holdLease } from './records/lease.js'
+import { needsLease, ownerName, thisOwner } from './records/owner.js'
+import { distrust, findStateDir } from './records/state-dir.js'
+import { countFailed, findDead, isEmpty, LEASE, ownersIn, recoverThreads, removeOwner } from './recovery/claim.js'
+import { Living } from './recovery/living.js'
 import { Waiter } from './waiter.js'
 
 /** What survives of this process just now, and why not more. */
@@ -28,6 +30,18 @@ export interface DurableStatus {
   readonly failed: number
 }
 
+/** The guardian for what is asked for, of this user: one for all copies of exodos in this thread. */
+export function guardianFor(options: GuardianOptions): Guardian {
+  const key = JSON.stringify([PROTOCOL, process.geteuid?.(), options.stateDir, options.durability])
+  const { guardians } = shared()
+  let guardian = guardians.get(key)
+  if (!guardian || guardian.isOver) {
+    guardian = new Guardian(options)
+    guardians.set(key, guardian)
+  }
+  return guardian
+}
+
 export interface GuardianOptions {
   readonly durability?: 'process' | 'power'
   readonly stateDir?: string
@@ -35,7 +49,9 @@ export interface GuardianOptions {
 
 /** What copies of exodos in a thread share: by state directory one process that waits for its death, and one listener. */
 interface SharedByCopies {
-  readonly waiters: Map<string, { readonly reason: string | undefined }>
+  readonly waiters: Map<string, { readonly reason: string | undefined; check(): void }>
+  /** By what they were asked for. Whoever speaks another protocol makes its own. */
+  readonly guardians: Map<string, Guardian>
   readonly leaving: Set<() => void>
 }
 const KEY = Symbol.for('exodos.guardians')
@@ -43,30 +59,39 @@ const holder = EventEmitter as unknown as { [KEY]?: SharedByCopies }
 
 function shared(): SharedByCopies {
   if (holder[KEY]) return holder[KEY]
-  const made: SharedByCopies = { waiters: new Map(), leaving: new Set() }
+  const made: SharedByCopies = { waiters: new Map(), guardians: new Map(), leaving: new Set() }
   holder[KEY] = made
-  realProcess.once('exit', () => {
+  realProcess.on('exit', () => {
     for (const leave of made.leaving) leave()
   })
   return made
 }
 
+const SECOND = 1000
+/** Of what a `Guardian` offers to other copies. */
+const PROTOCOL = 1
+
 /** What a thread has from the one that has started it, which looks after it. */
 const INHERITED = 'exodos.guardian'
 
-const inherited = () => getEnvironmentData(INHERITED) as GuardianOptions | undefined
+const threads = () => builtin<typeof import('node:worker_threads')>('node:worker_threads')
+
+const inherited = () => threads().getEnvironmentData(INHERITED) as GuardianOptions | undefined
 
 export const withInherited = (options: GuardianOptions): GuardianOptions => ({ ...inherited(), ...options })
 
 /** The records of this thread, and who waits for its death. Made with the first record. */
 export class Guardian {
   readonly records: Records
-  private readonly stateDir: string | undefined
+  readonly stateDir: string | undefined
   private readonly dir: string | undefined
-  private readonly waiter: { readonly reason: string | undefined }
+  private readonly waiter: { readonly reason: string | undefined; check(): void }
   private readonly reason: string | undefined
   private isLeaving = false
   private isWaiting = false
+  private isLeased = false
+  private looked = clock.now()
+  private readonly living: Living | undefined
 
   constructor(options: GuardianOptions) {
     const { durability = 'process', stateDir } = withInherited(options)
@@ -83,7 +108,9 @@ export class Guardian {
     this.stateDir = state
     this.dir = dir
     this.waiter = waiterFor({ durability, stateDir: state })
-    if (needsLease()) holdLease(dir)
+    this.isLeased = needsLease() || options.stateDir !== undefined
+    if (this.isLeased) quietly(() => void holdLease(dir, LEASE))
+    this.living = new Living(state, ownersIn(state), ownerName(thisOwner()))
     shared().leaving.add(() => {
       this.isLeaving = true
       this.whenEmpty(journal)
@@ -94,6 +121,26 @@ export class Guardian {
   /** Is its directory removed already, while the process ends? Listeners of 'exit' may still want something. */
   get isOver(): boolean {
     return this.isLeaving && this.dir !== undefined && !existsSync(this.dir)
+  }
+
+  /** Has another process, or thread, recorded the path, too? */
+  readonly isWanted = (path: string): boolean => this.living?.want(path) ?? false
+
+  /** Somebody may have tidied up the state directory. Looked for once a second. */
+  lookAfter(): void {
+    const now = clock.now()
+    if (now - this.looked < SECOND) return
+    this.looked = now
+    this.mend()
+    quietly(() => this.waiter.check())
+  }
+
+  private mend(): void {
+    quietly(() => {
+      if (!(this.records instanceof Journal) || !this.records.mend()) return
+      executorIn(this.stateDir as string)
+      if (this.isLeased) holdLease(this.dir as string, LEASE)
+    })
   }
 
   /** The journal is emptied at most once a turn of the event loop; at the end, so that nothing is left behind. */
@@ -112,6 +159,8 @@ export class Guardian {
   }
 
   status(): DurableStatus {
+    this.mend()
+    this.waiter.check()
     const { waiter, stateDir } = this
     return {
       guarded: waiter.reason === undefined,
@@ -141,58 +190,50 @@ function openJournal(
       if (problem) return { reason: `${path} ${problem}` }
     }
     // Of its own for each copy of exodos in this thread.
-    const journal = new Journal(join(dir, `${randomBytes(6).toString('hex')}.journal`), durability, whenEmpty)
+    const journal = new Journal(join(dir, `${randomHex(6)}.journal`), durability, whenEmpty)
     return { state: found.path, dir, journal }
   } catch (error) {
     return { reason: (error as Error).message }
   }
 }
 
-function waiterFor(options: Required<GuardianOptions>): { readonly reason: string | undefined } {
+function waiterFor(options: Required<GuardianOptions>): { readonly reason: string | undefined; check(): void } {
   const state = options.stateDir
   const { waiters } = shared()
   let waiter = waiters.get(state)
   if (!waiter) {
-    if (!isMainThread && inherited()?.stateDir === state) return { reason: undefined }
+    if (!threads().isMainThread && inherited()?.stateDir === state) {
+      waiter = { reason: undefined, check() {} }
+      waiters.set(state, waiter)
+      lookAfterThreads(options, state)
+      return waiter
+    }
     waiter = new Waiter(() => startWaiter(state))
     waiters.set(state, waiter)
-    if (isMainThread) lookAfterThreads(options, state)
+    if (threads().isMainThread) lookAfterThreads(options, state)
   }
   return waiter
 }
 
-function startWaiter(state: string): ChildProcess | undefined {
+function startWaiter(state: string): ChildProcess | number {
   const owner = thisOwner()
   const name = ownerName(owner)
   if (!hasShell()) return startNode(state, name)
-  if (isMainThread) return startShell(state, `${owner.pid}.${owner.start}.`, name)
-  startOrphan(state, name, join(ownersIn(state), name, 'pipe'))
-  return undefined
+  if (threads().isMainThread) return startShell(state, `${owner.pid}.${owner.start}.`, name)
+  return startOrphan(state, name, join(ownersIn(state), name, 'pipe'))
 }
 
 /** What a thread has left behind is done as soon as it has ended. */
 function lookAfterThreads(options: GuardianOptions, state: string): void {
-  setEnvironmentData(INHERITED, { ...options })
-  const recover = () => void recoverProcess(state, thisOwner())
+  threads().setEnvironmentData(INHERITED, { ...options })
+  const recover = () => void recoverThreads(state)
   realProcess.on('worker', (worker: Worker) =>
     worker.once('exit', () => {
       recover()
       // The kernel may still show the thread for a moment.
-      setTimeout(recover, 100).unref()
+      for (const moment of [20, 100, 1000]) setTimeout(recover, moment).unref()
     }),
   )
-}
-
-/** Whoever can't see our pid asks here whether we live. */
-function holdLease(dir: string): void {
-  quietly(() => {
-    const lease = leaseIn(dir)
-    const server = createServer((socket) => socket.destroy())
-    // Another copy of exodos has it.
-    server.once('error', lease.close)
-    // Ours, also in a worker of node:cluster.
-    server.listen({ path: lease.path, exclusive: true }, lease.close).unref()
-  })
 }
 
 /** What could not be done now is done at the next start. */

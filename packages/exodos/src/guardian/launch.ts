@@ -1,5 +1,4 @@
-import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import type { ChildProcess, StdioOptions } from 'node:child_process'
 import {
   accessSync,
   closeSync,
@@ -11,23 +10,27 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  rmSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { environment } from './actions.js'
-import { source } from './executor.js?source'
-import { distrust } from './state-dir.js'
+import { builtin } from '../process/real.js'
+import { randomHex } from '../system/random.js'
+import { environment } from './actions/environment.js'
+import { distrust } from './records/state-dir.js'
+import { hash, source } from './recovery/executor.js?source'
 
 /**
  * Sleeps in a read until the owner's end of the pipe is closed, which the kernel does however the owner ends. If something
  * is left in its journals it has Node do that: as a child, since Node forgets the ignored signals that it is started with,
  * and somebody may kill it; three times at most.
  */
-const WAITER = `trap '' INT TERM HUP QUIT USR1 USR2 PIPE TSTP
+const WAITER = `unset NODE_OPTIONS
+trap '' INT TERM HUP QUIT USR1 USR2 PIPE TSTP
 read -r _
 for try in 1 2 3; do
   full=
-  for journal in "$2/owners/$3"*/*.journal; do [ -s "$journal" ] && full=1; done
+  for journal in "$2/owners/$3"*/*.journal "$2/owners/"*"~$3"*/*.journal; do [ -s "$journal" ] && full=1; done
   [ -n "$full" ] || exit 0
   "$0" "$1" after "$2" "$4" </dev/null && exit 0
   sleep 0.5
@@ -44,16 +47,21 @@ export function startShell(state: string, prefix: string, owner: string): ChildP
  * The same for a thread that nobody looks after, as a child of init: a thread that ends doesn't collect its children, and
  * its process would keep a zombie. It reads a pipe with a name, which Node closes when the thread ends.
  */
-export function startOrphan(state: string, owner: string, pipe: string): void {
+export function startOrphan(state: string, owner: string, pipe: string): number {
   const { command, env } = program()
-  const options = { cwd: '/', env, detached: true, stdio: ['ignore', 'ignore', 'ignore', ...inheritedDescriptors()] } as object
-  const run = (program: string, args: readonly string[]) => {
-    const { error, status } = spawnSync(program, args, options)
-    if (error || status !== 0) throw error ?? new Error(`${program} ended with exit code ${status}`)
-  }
-  if (!existsSync(pipe)) run('mkfifo', ['-m', '600', pipe])
+  if (!existsSync(pipe)) runNow('mkfifo', ['-m', '600', pipe], env)
+  // Closed by Node when the thread ends, unless it was started with `trackUnmanagedFds: false`: then with the process.
   openSync(pipe, constants.O_RDWR)
-  run('/bin/sh', ['-c', `exec 3<"$5"\n( ${WAITER} ) <&3 3<&- &`, command, executorIn(state), state, owner, owner, pipe])
+  const script = `exec 3<"$5"\n( ${WAITER} ) <&3 3<&- &\necho $! >"$5.pid"`
+  runNow('/bin/sh', ['-c', script, command, executorIn(state), state, owner, owner, pipe], env)
+  return Number(readFileSync(`${pipe}.pid`, 'latin1'))
+}
+
+/** As `start`, but waits for its end, and collects it. */
+function runNow(program: string, args: readonly string[], env: Record<string, string>): void {
+  const stdio = ['ignore', 'ignore', 'ignore', ...inheritedDescriptors()]
+  const { error, status } = childProcess().spawnSync(program, args, { cwd: '/', env, detached: true, stdio } as object)
+  if (error || status !== 0) throw error ?? new Error(`${program} ended with exit code ${status}`)
 }
 
 export function hasShell(): boolean {
@@ -76,12 +84,23 @@ export function startNode(state: string | undefined, owner: string): ChildProces
 /** Does for dead owners what they have left behind, in a process of its own. */
 export function startRecovery(state: string): void {
   const { command, env } = program()
-  start(command, [executorIn(state), 'recover', state, ''], env, 'ignore')
+  const args = [executorIn(state), 'recover', state, '']
+  if (!hasShell()) start(command, args, env, 'ignore')
+  else runNow('/bin/sh', ['-c', 'unset NODE_OPTIONS\n"$0" "$@" &', command, ...args], env)
 }
 
 function start(command: string, args: readonly string[], env: Record<string, string>, stdio: StdioOptions): ChildProcess {
+  // With its permission model Node gives its own options to whatever it starts: a shell takes them away.
+  const isRestricted = 'permission' in process && hasShell()
+  const words = isRestricted ? ['/bin/sh', '-c', 'unset NODE_OPTIONS; exec "$0" "$@"', command] : [command]
   // A session of its own: no terminal, and no signals that are meant for ours.
-  const child = spawn(command, args, { cwd: '/', env, stdio, detached: true, windowsHide: true })
+  const child = childProcess().spawn(words[0] as string, [...words.slice(1), ...args], {
+    cwd: '/',
+    env,
+    stdio,
+    detached: true,
+    windowsHide: true,
+  })
   child.on('error', () => {})
   if (child.pid === undefined) throw new Error(`${command} can't be started`)
   child.stdin?.on('error', () => {})
@@ -90,24 +109,34 @@ function start(command: string, args: readonly string[], env: Record<string, str
   return child
 }
 
+const childProcess = () => builtin<typeof import('node:child_process')>('node:child_process')
+
 /** The Node that runs us. Throws where that is a program of its own, which would be started again. */
 function program(): { command: string; env: Record<string, string> } {
   const { electron, bun, deno } = process.versions
-  const isOne = process.getBuiltinModule?.('node:sea')?.isSea() === true || 'pkg' in process
+  const isOne = builtin<{ isSea(): boolean } | undefined>('node:sea')?.isSea() === true || 'pkg' in process
   if (isOne || deno) throw new Error(`${process.execPath} is not Node`)
   const env = environment()
   if (electron) env.ELECTRON_RUN_AS_NODE = '1'
   if (bun) env.BUN_BE_BUN = '1'
+  // It may have been found by these.
+  for (const name of ['LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH']) if (process.env[name]) env[name] = process.env[name]
+  if (!existsSync(process.execPath)) throw new Error(`${process.execPath} is gone`)
   return { command: process.execPath, env }
 }
 
 /** The executor as a file: bundlers can't break it, and a version that is removed meanwhile still does its work. */
-function executorIn(state: string): string {
-  const path = join(state, `executor-${createHash('sha256').update(source).digest('hex').slice(0, 16)}.cjs`)
+export function executorIn(state: string): string {
+  const path = join(state, `executor-${hash}.cjs`)
   if (!isWhole(path)) {
-    const beside = `${path}.${process.pid}`
-    writeFileSync(beside, source, { mode: 0o600 })
-    renameSync(beside, path)
+    const beside = `${path}.${randomHex(6)}`
+    try {
+      writeFileSync(beside, source, { mode: 0o600, flag: 'wx' })
+      renameSync(beside, path)
+    } catch (error) {
+      rmSync(beside, { force: true })
+      throw error
+    }
   }
   return path
 }

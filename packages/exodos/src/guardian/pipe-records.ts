@@ -1,8 +1,10 @@
 import type { ChildProcess } from 'node:child_process'
 import { writeSync } from 'node:fs'
-import type { Records } from './journal.js'
-import { type Line, lineOf } from './lines.js'
-import type { Action } from './record.js'
+import { clock } from '../process/clock.js'
+import { sleepSync } from '../system/sleep.js'
+import type { Action } from './records/action.js'
+import type { Records } from './records/journal.js'
+import { type Line, lineOf } from './records/lines.js'
 
 /** Milliseconds to wait for somebody who doesn't read. */
 const PATIENCE = 1000
@@ -12,6 +14,7 @@ export class PipeRecords implements Records {
   private readonly live = new Map<number, { at: number; action: Action }>()
   private last = 0
   private pipe: number | undefined
+  private child: ChildProcess | undefined
 
   get count(): number {
     return this.live.size
@@ -20,6 +23,7 @@ export class PipeRecords implements Records {
   /** A new guardian is told all that is open. */
   attach(child: ChildProcess): ChildProcess {
     // Node has no other way to write to a child before this returns.
+    this.child = child
     this.pipe = (child.stdin as unknown as { _handle?: { fd?: number } } | null)?._handle?.fd
     for (const [id, { at, action }] of this.live) this.tell({ id, at, do: action })
     return child
@@ -46,16 +50,20 @@ export class PipeRecords implements Records {
 
   private tell(line: Line): void {
     const data = lineOf(line)
-    const end = performance.now() + PATIENCE
+    const end = clock.now() + PATIENCE
     for (let at = 0; at < data.length && this.pipe !== undefined; ) {
       try {
         at += writeSync(this.pipe, data, at)
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN' || performance.now() > end) this.pipe = undefined
-        else Atomics.wait(sleeper, 0, 0, 1)
+        if ((error as NodeJS.ErrnoException).code === 'EAGAIN' && clock.now() < end) sleepSync(1)
+        else this.giveUp()
       }
     }
   }
-}
 
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
+  /** What it knows isn't true any more: the next one is told anew. */
+  private giveUp(): void {
+    this.pipe = undefined
+    this.child?.kill('SIGKILL')
+  }
+}

@@ -25,12 +25,14 @@ export function seen(pid: number, thread?: number): Seen | undefined {
 }
 
 export function allSeen(): Seen[] {
+  let names: string[] = []
   try {
-    const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-    return pids.map((pid) => seen(Number(pid))).filter((process) => process !== undefined)
-  } catch {
-    return []
+    names = readdirSync('/proc')
+  } catch (error) {
+    throwUnknown(error)
   }
+  const pids = names.filter((name) => /^\d+$/.test(name))
+  return pids.map((pid) => seen(Number(pid))).filter((process) => process !== undefined)
 }
 
 /** Has the process a handler for the signal? Undefined where that can't be known. */
@@ -48,6 +50,12 @@ function isInSet(pid: number, set: string, signal: NodeJS.Signals): boolean | un
   return bits === undefined ? undefined : ((BigInt(`0x${bits}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
 }
 
+/** Whose process it is. */
+export function userOf(pid: number): number | undefined {
+  const uid = /^Uid:\s*(\d+)/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1]
+  return uid === undefined ? undefined : Number(uid)
+}
+
 /** An entry of the environment that the process was started with. */
 export function environmentOf(pid: number, name: string): string | undefined {
   const entries = read(`/proc/${pid}/environ`)?.split('\0')
@@ -58,10 +66,16 @@ export function commandOf(pid: number): string {
   return read(`/proc/${pid}/cmdline`)?.replaceAll('\0', ' ').trim() || `process ${pid}`
 }
 
+/** Undefined where it isn't there, or not for us. That there is no descriptor left says nothing, and is thrown. */
 function read(file: string): string | undefined {
   try {
     return readFileSync(file, 'utf8')
-  } catch {
+  } catch (error) {
+    throwUnknown(error)
     return undefined
   }
+}
+
+function throwUnknown(error: unknown): void {
+  if (/^(EMFILE|ENFILE|ENOMEM|EAGAIN|EIO)$/.test(String((error as NodeJS.ErrnoException).code))) throw error
 }

@@ -3,9 +3,9 @@
  * each system call of the protocol.
  */
 import fs from 'node:fs'
-import { isStillHeld, newToken, release, removeLock, tryAcquire } from '../../src/guardian/lock-file.js'
-import { isSurelyDead, type Owner, thisOwner } from '../../src/guardian/owner.js'
-import { runStepsSync } from '../../src/guardian/steps.js'
+import { isStillHeld, newToken, release, removeLock, tryAcquire } from '../../src/guardian/actions/lock-file.js'
+import { runStepsSync } from '../../src/guardian/actions/steps.js'
+import { isSurelyDead, type Owner, thisOwner } from '../../src/guardian/records/owner.js'
 
 const [, , dir = '', risk = '0'] = process.argv
 const lock = `${dir}/app.lock`

@@ -1,8 +1,19 @@
-import { closeSync, constants, fdatasyncSync, fsyncSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
-import { ExodosTypeError } from '../core/errors.js'
+import { ExodosTypeError } from '../../core/errors.js'
+import type { Action } from './action.js'
 import { CANCELLED, type Line, LONGEST, lineOf } from './lines.js'
-import type { Action } from './record.js'
 
 /** Rewritten above so many bytes, if most of it is over. */
 const LONG = 1 << 20
@@ -31,7 +42,8 @@ interface Live {
  * A file of records, one line each. Written before it returns; the page cache outlives the process, however it ends. With
  * `durability: 'power'` the disk has it, too.
  *
- * A record is cancelled by its first byte: that takes no space, so a full disk can't keep a cleanup alive.
+ * A record is cancelled by its first byte: on most file systems that takes no space, so a full disk can't keep a cleanup
+ * alive.
  */
 export class Journal implements Records {
   private fd: number
@@ -40,6 +52,8 @@ export class Journal implements Records {
   private needed = 0
   private readonly live = new Map<number, Live>()
   private last = 0
+  private lastAt = 0
+  private long = LONG
 
   constructor(
     readonly path: string,
@@ -48,7 +62,7 @@ export class Journal implements Records {
     private readonly whenEmpty: (journal: Journal) => void = (journal) => journal.empty(),
   ) {
     this.fd = open(path)
-    if (survives === 'power') for (let dir = dirname(path), n = 0; n < 3; dir = dirname(dir), n++) syncDirectory(dir)
+    if (survives === 'power') for (let dir = dirname(path), n = 0; n < 4; dir = dirname(dir), n++) syncDirectory(dir)
   }
 
   get count(): number {
@@ -57,11 +71,18 @@ export class Journal implements Records {
 
   add(action: Action): number {
     const id = ++this.last
-    const at = Date.now()
+    // Also while a clock is set back: it is the order in which they were made.
+    this.lastAt = Math.max(this.lastAt, Date.now())
+    const at = this.lastAt
     const offset = this.size
     const size = this.write({ id, at, do: action })
     this.live.set(id, { at, action, offset, size })
-    this.sync()
+    try {
+      this.sync()
+    } catch (error) {
+      this.remove(id)
+      throw error
+    }
     return id
   }
 
@@ -76,13 +97,17 @@ export class Journal implements Records {
   remove(id: number): void {
     const entry = this.live.get(id)
     if (!entry) return
+    writeSync(this.fd, CANCELLED, entry.offset)
     this.live.delete(id)
     this.needed -= entry.size
-    writeSync(this.fd, CANCELLED, entry.offset)
     if (this.live.size === 0) {
       if (this.size > LONG) this.empty()
       this.whenEmpty(this)
-    } else if (this.size > LONG && this.needed < this.size / 2) this.compact()
+    } else if (this.size > this.long && this.needed < this.size / 2) {
+      this.compact()
+      // Where that failed it isn't tried again and again.
+      this.long = Math.max(LONG, this.size * 1.5)
+    }
     this.sync()
   }
 
@@ -91,6 +116,21 @@ export class Journal implements Records {
     if (this.live.size > 0 || this.size === 0) return
     ftruncateSync(this.fd, 0)
     this.size = 0
+  }
+
+  /** Made again, with all that is open, when somebody has removed it; false when nobody has. */
+  mend(): boolean {
+    if (fstatSync(this.fd).nlink > 0) return false
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 })
+    closeSync(this.fd)
+    this.fd = open(this.path, constants.O_TRUNC)
+    this.size = 0
+    this.needed = 0
+    for (const [id, entry] of this.live) {
+      entry.offset = this.size
+      entry.size = this.write({ id, at: entry.at, do: entry.action })
+    }
+    return true
   }
 
   private sync(): void {
@@ -116,15 +156,17 @@ export class Journal implements Records {
 
   /** Written beside and renamed: whoever reads finds the old one or the new one. */
   private compact(): void {
-    const lines = Array.from(this.live, ([id, { at, action }]) => lineOf({ id, at, do: action }))
-    const text = Buffer.concat(lines)
     const beside = `${this.path}.new`
     let fd: number | undefined
+    let lines: Uint8Array[]
     try {
       fd = open(beside, constants.O_TRUNC)
+      lines = Array.from(this.live, ([id, { at, action }]) => lineOf({ id, at, do: action }))
+      const text = Buffer.concat(lines)
       if (writeSync(fd, text) < text.length) throw new Error('no space')
       if (this.survives === 'power') fdatasyncSync(fd)
       renameSync(beside, this.path)
+      if (this.survives === 'power') syncDirectory(dirname(this.path))
     } catch {
       // It stays as long as it is.
       if (fd !== undefined) closeSync(fd)
@@ -135,7 +177,7 @@ export class Journal implements Records {
     this.size = 0
     let next = 0
     for (const entry of this.live.values()) {
-      const { length } = lines[next++] as Buffer
+      const { length } = lines[next++] as Uint8Array
       Object.assign(entry, { offset: this.size, size: length })
       this.size += length
     }

@@ -1,13 +1,23 @@
-import { randomBytes } from 'node:crypto'
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unlinkSync } from 'node:fs'
-import { join } from 'node:path'
-import { setTimeout } from 'node:timers'
-import { Notes } from './journal.js'
-import { type Entry, readJournal } from './lines.js'
+import { basename, join } from 'node:path'
+import { clock } from '../../process/clock.js'
+import { randomHex } from '../../system/random.js'
+import { Notes } from '../records/journal.js'
+import { holdLease, isLeaseHeld } from '../records/lease.js'
+import { type Entry, readJournal } from '../records/lines.js'
+import {
+  isElsewhere,
+  isSameProcess,
+  isSurelyDead,
+  needsLease,
+  type Owner,
+  ownerName,
+  parseOwner,
+  thisOwner,
+} from '../records/owner.js'
+import { distrust } from '../records/state-dir.js'
 import { journalsIn, Living } from './living.js'
-import { isElsewhere, isLeaseHeld, isSameProcess, isSurelyDead, type Owner, ownerName, parseOwner, thisOwner } from './owner.js'
 import { type Ledger, MOST_TRIES, nothing, type Recovered, settle } from './settle.js'
-import { distrust } from './state-dir.js'
 
 /** Where the owners have their directories; and where those are kept of which something couldn't be done, or was left alone. */
 export const ownersIn = (state: string) => join(state, 'owners')
@@ -17,6 +27,9 @@ export const failedIn = (state: string) => join(state, 'failed')
 const BY = '~'
 /** Directories in `failed`; the oldest make room. */
 const MOST_FAILED = 1000
+
+/** The socket that an owner listens on where its pid doesn't tell. */
+export const LEASE = 'lease'
 
 /** An owner that has died with something left to be done. */
 interface Dead {
@@ -33,17 +46,22 @@ const PATIENCE = 10_000
  */
 export async function recover(state: string): Promise<Recovered> {
   const recovered = nothing()
-  for (const dead of [...(await findDead(state)), ...findFailed(state)]) await takeOver(state, dead, recovered, true)
-  const end = performance.now() + PATIENCE
-  while (performance.now() < end && isSomebodyAtIt(state)) await new Promise<void>((resolve) => void setTimeout(resolve, 5))
+  for (const dead of [...(await findDead(state)), ...findFailed(state)]) await takeOver(state, dead, recovered, 'told')
+  const end = clock.now() + PATIENCE
+  while (clock.now() < end && (await isSomebodyAtIt(state))) await new Promise<void>((resolve) => void clock.wait(5, resolve))
   return recovered
 }
 
-function isSomebodyAtIt(state: string): boolean {
-  return list(ownersIn(state)).some((name) => {
+/** Claims that we couldn't bring to an end. */
+const given = new Set<string>()
+
+async function isSomebodyAtIt(state: string): Promise<boolean> {
+  for (const name of list(ownersIn(state))) {
     const by = parseOwner(name.split(BY)[1] ?? '')
-    return by !== undefined && !isSameProcess(by, thisOwner()) && !isSurelyDead(by, state)
-  })
+    const dir = join(ownersIn(state), name)
+    if (by && !given.has(dir) && !(await isDead(by, dir, state))) return true
+  }
+  return false
 }
 
 /** What `recover` would do. */
@@ -60,11 +78,17 @@ export async function wouldRecover(state: string): Promise<Recovered> {
 
 /** Does what owners have left behind that have died and are meant, unless somebody else does. */
 export async function recoverDead(state: string, isMeant: (owner: Owner) => boolean = () => true): Promise<void> {
-  for (const dead of await findDead(state, isMeant)) await takeOver(state, dead, nothing(), false)
+  for (const dead of await findDead(state, isMeant)) await takeOver(state, dead, nothing(), 'alone')
 }
 
-/** Those of a process, or of threads of it that have ended. */
+/** Those of a process, and what it had claimed. */
 export const recoverProcess = (state: string, process: Owner) => recoverDead(state, (owner) => isSameProcess(owner, process))
+
+/** Those of threads of ours that have ended; what fails is left to whoever waits for our own death. */
+export async function recoverThreads(state: string): Promise<void> {
+  const dead = await findDead(state, (owner) => isSameProcess(owner, thisOwner()))
+  for (const each of dead) await takeOver(state, each, nothing(), 'ours')
+}
 
 /** Those that have left nothing to be done are forgotten. */
 export async function findDead(state: string, isMeant: (owner: Owner) => boolean = () => true): Promise<Dead[]> {
@@ -75,7 +99,14 @@ export async function findDead(state: string, isMeant: (owner: Owner) => boolean
     const holder = by === undefined ? owner : parseOwner(by)
     const dir = join(ownersIn(state), name)
     try {
-      if (!owner || !holder || !isMeant(owner) || !(await isDead(holder, dir, state))) continue
+      if (
+        !owner ||
+        !holder ||
+        !(isMeant(owner) || isMeant(holder)) ||
+        distrust(lstatSync(dir)) ||
+        !(await isDead(holder, dir, state))
+      )
+        continue
       if (isEmpty(dir)) removeOwner(dir)
       else dead.push({ owner, dir })
     } catch {
@@ -96,28 +127,46 @@ function findFailed(state: string): Dead[] {
 }
 
 async function isDead(owner: Owner, dir: string, state: string): Promise<boolean> {
-  return isSurelyDead(owner, state) || (isElsewhere(owner) && (await isLeaseHeld(dir)) === false)
+  return isSurelyDead(owner, state) || (isElsewhere(owner) && (await isLeaseHeld(dir, leaseOf(dir))) === false)
 }
 
-/** Whoever renames the directory has it: for all others it is gone. `isTold`: somebody reads what is in `recovered`. */
-async function takeOver(state: string, { owner, dir: from }: Dead, recovered: Recovered, isTold: boolean): Promise<void> {
+/** Who has claimed a directory has a lease of his own in it. */
+function leaseOf(dir: string): string {
+  const [, , claim] = basename(dir).split(BY)
+  return claim === undefined ? LEASE : `${LEASE}-${claim}`
+}
+
+/** Somebody reads what has come of it; nobody does; or it is a thread of ours, so that somebody will try again. */
+type Manner = 'told' | 'alone' | 'ours'
+
+/** Whoever renames the directory has it: for all others it is gone. */
+async function takeOver(state: string, { owner, dir: from }: Dead, recovered: Recovered, manner: Manner): Promise<void> {
   const dir = join(ownersIn(state), [ownerName(owner), ownerName(thisOwner()), random()].join(BY))
+  let giveUp = () => {}
   try {
     if (distrust(lstatSync(from))) return
+    // First the lease: a claim without one could be taken for that of a dead claimer.
+    if (needsLease()) giveUp = holdLease(from, leaseOf(dir))
     renameSync(from, dir)
   } catch {
+    giveUp()
     return
   }
   try {
-    await doWhatIsIn(state, dir, owner, recovered, isTold)
+    await doWhatIsIn(state, dir, owner, recovered, manner)
     if (entriesIn(dir).length === 0) removeOwner(dir)
+    else if (manner === 'ours') given.add(dir)
     else keep(state, owner, dir)
   } catch {
     // It can't be read, or not be moved: it stays, and is somebody else's when we have ended.
+    given.add(dir)
+  } finally {
+    giveUp()
   }
 }
 
-async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: Recovered, isTold: boolean): Promise<void> {
+async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: Recovered, manner: Manner): Promise<void> {
+  const isTold = manner === 'told'
   const entries = entriesIn(dir)
   const earlier = entries.filter((entry) => entry.left !== undefined)
   const open = entries.filter((entry) => entry.left === undefined && (isTold || entry.tries < MOST_TRIES))
@@ -125,12 +174,14 @@ async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: R
   const living = new Living(state, ownersIn(state))
   const notes = new Notes()
   const ledger: Ledger<Found> = {
+    trying: ({ journal, id }) => notes.add(journal, { trying: id }),
+    amend: ({ journal, id }, action) => notes.add(journal, { id, is: action }),
     over: ({ journal, id }) => notes.add(journal, { off: id }),
     failed: ({ journal, id }, error) => notes.add(journal, { failed: id, error }),
     left: ({ journal, id }, reason) => notes.add(journal, { left: id, reason }),
   }
   try {
-    await settle(open, { owner, isWanted: (path) => living.want(path) }, ledger, recovered)
+    await settle(open, { owner, isWanted: (path) => living.want(path) }, ledger, recovered, manner === 'ours' ? [] : undefined)
     if (isTold) for (const entry of entriesIn(dir).filter(({ left }) => left !== undefined)) ledger.over(entry)
   } finally {
     notes.close()
@@ -156,6 +207,7 @@ function makeRoom(failed: string): void {
 /** Removes an owner's directory, of which nothing is needed any more. */
 export function removeOwner(dir: string): void {
   try {
+    if (distrust(lstatSync(dir))) return
     for (const name of list(dir)) unlinkSync(join(dir, name))
     rmdirSync(dir)
   } catch {
@@ -187,4 +239,4 @@ function list(dir: string): string[] {
   }
 }
 
-const random = () => randomBytes(6).toString('hex')
+const random = () => randomHex(6)

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
-import type { Action } from './record.js'
+import type { Action } from './action.js'
 import { distrust } from './state-dir.js'
 
 /** What a journal is made of. */
@@ -7,6 +7,7 @@ export type Line =
   | { readonly id: number; readonly at: number; readonly do: Action }
   | { readonly id: number; readonly is: Action }
   | { readonly off: number }
+  | { readonly trying: number }
   | { readonly failed: number; readonly error: string }
   | { readonly left: number; readonly reason: string }
 
@@ -18,6 +19,8 @@ export interface Entry {
   readonly at: number
   /** So often it has been tried, and why it failed last. */
   readonly tries: number
+  /** Whoever tried it last has died over it. */
+  readonly isFatal?: boolean
   readonly error?: string
   /** It is not to be tried: why it was left alone. */
   readonly left?: string
@@ -29,14 +32,20 @@ export const CANCELLED = '#'
 /** Of a line, in bytes: what is longer was not written by us. */
 export const LONGEST = 1 << 20
 
-export const lineOf = (line: Line): Buffer => Buffer.from(`${JSON.stringify(line)}\n`)
+export const lineOf = (line: Line): Uint8Array => Buffer.from(`${JSON.stringify(line)}\n`)
 
 /**
- * What is left to be done of a journal, oldest first. It isn't read through a link, and not believed unless it is ours
+ * What is left to be done of a journal, oldest first; of one that is gone nothing. It isn't read through a link, and not believed unless it is ours
  * alone. What can't be understood is left out: garbage, and a last line without its end, as what it tells of had not begun.
  */
 export function readJournal(path: string): Entry[] {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
   try {
     return distrust(fstatSync(fd)) ? [] : readLines(readFileSync(fd))
   } finally {
@@ -44,7 +53,7 @@ export function readJournal(path: string): Entry[] {
   }
 }
 
-export function readLines(data: Buffer): Entry[] {
+function readLines(data: Buffer): Entry[] {
   const live = new Map<number, Entry>()
   let at = 0
   for (let end = data.indexOf(10); end >= 0; end = data.indexOf(10, at)) {
@@ -59,8 +68,9 @@ export function apply(live: Map<number, Entry>, line: Line): void {
   if ('off' in line) live.delete(line.off)
   else if ('do' in line) live.set(line.id, { id: line.id, at: line.at, action: line.do, tries: 0 })
   else if ('is' in line) replace(live, line.id, () => ({ action: line.is }))
+  else if ('trying' in line) replace(live, line.trying, ({ tries }) => ({ tries: tries + 1, isFatal: true }))
   else if ('left' in line) replace(live, line.left, () => ({ left: line.reason }))
-  else replace(live, line.failed, ({ tries }) => ({ tries: tries + 1, error: line.error }))
+  else replace(live, line.failed, () => ({ isFatal: false, error: line.error }))
 }
 
 function replace(live: Map<number, Entry>, id: number, change: (entry: Entry) => Partial<Entry>): void {
@@ -75,6 +85,7 @@ export function parse(line: string): Line | undefined {
     const isNumber = (key: string) => typeof value[key] === 'number'
     const isLine =
       isNumber('off') ||
+      isNumber('trying') ||
       (isNumber('failed') && typeof value.error === 'string') ||
       (isNumber('left') && typeof value.reason === 'string') ||
       (isNumber('id') && ((isNumber('at') && isAction(value.do)) || isAction(value.is)))

@@ -1,8 +1,8 @@
 // What waits for the death of an owner, or is started after it; built into a string.
 import { setTimeout } from 'node:timers'
+import { apply, type Entry, parse } from '../records/lines.js'
+import { isSurelyDead, type Owner, parseOwner } from '../records/owner.js'
 import { recoverDead, recoverProcess } from './claim.js'
-import { apply, type Entry, parse } from './lines.js'
-import { isSurelyDead, type Owner, parseOwner } from './owner.js'
 import { nothing, settle } from './settle.js'
 
 const [form = '', state = '', name = ''] = process.argv.slice(-3)
@@ -50,7 +50,7 @@ async function main(): Promise<void> {
   const held = form === 'after' ? undefined : await hold()
   await untilDead(owner)
   if (form !== 'hold') return recoverProcess(state, owner)
-  const ledger = { over() {}, failed() {}, left() {} }
+  const ledger = { trying() {}, amend() {}, over() {}, failed() {}, left() {} }
   await settle([...(held as Map<number, Entry>).values()], { owner, isWanted: () => false }, ledger, nothing())
 }
 

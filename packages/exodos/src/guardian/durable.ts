@@ -1,12 +1,12 @@
 import { ExodosError } from '../core/errors.js'
-import type { Registration } from '../core/hook.js'
+import { HAND_OVER, type HandOver, type Registration } from '../core/hook.js'
 import { register } from '../process/face.js'
-import { act } from './actions.js'
-import { Guardian, type GuardianOptions, withInherited } from './guardian.js'
-import type { Records } from './journal.js'
-import { type Action, type Outcome, wordsFor } from './record.js'
-import { findStateDir } from './state-dir.js'
-import { runSteps, runStepsSync } from './steps.js'
+import { act } from './actions/act.js'
+import { runSteps, runStepsSync } from './actions/steps.js'
+import { type Guardian, type GuardianOptions, guardianFor, withInherited } from './guardian.js'
+import { type Action, type Outcome, wordsFor } from './records/action.js'
+import type { Records } from './records/journal.js'
+import { findStateDir } from './records/state-dir.js'
 
 /** A cleanup that is written down. */
 export interface DurableRecord extends AsyncDisposable, Disposable {
@@ -19,18 +19,23 @@ export interface DurableRecord extends AsyncDisposable, Disposable {
 }
 
 let guardian: Guardian | undefined
+let user: number | undefined
 let options: GuardianOptions = {}
 
 /** The guardian of this thread; made with the first record. */
 export const theGuardian = () => {
-  if (!guardian || guardian.isOver) guardian = new Guardian(options)
+  // Who has become another user since doesn't write down what root is to do.
+  const uid = process.geteuid?.()
+  if (!guardian || guardian.isOver || uid !== user) guardian = guardianFor(options)
+  user = uid
+  guardian.lookAfter()
   return guardian
 }
 
 /** Where records are kept, or would be. */
 export function stateDir(): string | undefined {
-  if (guardian) return guardian.status().stateDir
-  const found = findStateDir(withInherited(options).stateDir)
+  if (guardian) return guardian.stateDir
+  const found = findStateDir(withInherited(options).stateDir, false)
   return 'path' in found ? found.path : undefined
 }
 
@@ -48,10 +53,12 @@ type Face = (...args: never[]) => unknown
  * guardian, when it is too late for a hook.
  */
 export class Durable<A extends Action> implements DurableRecord {
+  private readonly guardian: Guardian
   private readonly records: Records
   private readonly id: number
   private readonly hook: Registration | undefined
-  private isOver = false
+  /** Done, or cancelled. */
+  isOver = false
   private running: Promise<void> | undefined
 
   constructor(
@@ -59,7 +66,8 @@ export class Durable<A extends Action> implements DurableRecord {
     protected action: A,
     private readonly name = wordsFor(action),
   ) {
-    this.records = theGuardian().records
+    this.guardian = theGuardian()
+    this.records = this.guardian.records
     this.id = write(() => this.records.add(action))
     try {
       const sync = () => this.finish()
@@ -72,13 +80,11 @@ export class Durable<A extends Action> implements DurableRecord {
   }
 
   readonly run = (): Promise<void> => {
-    this.hook?.cancel()
-    return this.start()
+    return this.start(true)
   }
 
   readonly runSync = (): void => {
-    this.hook?.cancel()
-    this.finish()
+    this.finish(true)
   }
 
   readonly cancel = (): void => {
@@ -95,9 +101,9 @@ export class Durable<A extends Action> implements DurableRecord {
     this.runSync()
   }
 
-  /** @internal `HAND_OVER`: a scope owns it. The record stays written down. */
-  'exodos.handOver'(): void {
-    this.hook?.cancel()
+  /** @internal For a scope that owns it. The record stays written down. */
+  get [HAND_OVER](): HandOver {
+    return { name: this.name, take: () => this.hook?.cancel() }
   }
 
   /** More is known of it now. */
@@ -107,25 +113,33 @@ export class Durable<A extends Action> implements DurableRecord {
     this.action = action
   }
 
-  private async start(): Promise<void> {
+  private async start(isByHand = false): Promise<void> {
     if (this.isOver) return
-    this.running ??= runSteps(act(this.action))
-      .then((outcome) => this.over(outcome))
+    this.running ??= runSteps(act(this.action, this.guardian.isWanted), () => this.isOver)
+      .then((outcome) => this.over(outcome, isByHand))
+      .catch((error) => {
+        // Cancelled meanwhile.
+        if (!this.isOver) throw error
+      })
       .finally(() => {
         this.running = undefined
       })
     await this.running
   }
 
-  private finish(): void {
-    if (!this.isOver) this.over(runStepsSync(act(this.action)))
+  private finish(isByHand = false): void {
+    if (!this.isOver) this.over(runStepsSync(act(this.action, this.guardian.isWanted)), isByHand)
   }
 
-  private over(outcome: Outcome): void {
+  private over(outcome: Outcome, isByHand: boolean): void {
     if (this.isOver) return
+    if ('later' in outcome && isByHand) throw new Error(outcome.later)
     this.isOver = true
+    this.hook?.cancel()
+    if ('later' in outcome) return
     this.records.remove(this.id)
-    if ('left' in outcome) process.emitWarning(`${this.name}: ${outcome.left}`, { code: 'EXODOS_LEFT_ALONE' })
+    if ('left' in outcome && !outcome.handedOver)
+      process.emitWarning(`${this.name}: ${outcome.left}`, { code: 'EXODOS_LEFT_ALONE' })
   }
 }
 

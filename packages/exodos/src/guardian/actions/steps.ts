@@ -1,6 +1,8 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { setTimeout } from 'node:timers'
-import { isListenedOn } from './owner.js'
+import { builtin } from '../../process/real.js'
+import { sleepSync } from '../../system/sleep.js'
+import { isListenedOn } from '../records/lease.js'
 
 /** A program to be run; what it prints is thrown away. */
 export interface Command {
@@ -31,10 +33,15 @@ type Answer = CommandResult | boolean | undefined
  */
 export type Steps<T> = Generator<Wait, T, Answer>
 
-/** Drives steps while the event loop turns. */
-export async function runSteps<T>(steps: Steps<T>): Promise<T> {
+/** Thrown into steps that are to stop, so that they can put back what they have in their hands. */
+const STOPPED = new Error('stopped')
+
+/** Drives steps while the event loop turns; `isOver` stops them at the next wait, and rejects. */
+export async function runSteps<T>(steps: Steps<T>, isOver: () => boolean = () => false): Promise<T> {
   let next = steps.next()
   while (!next.done) {
+    if (isOver()) next = steps.throw(STOPPED)
+    if (next.done) break
     const wait = next.value
     let result: Answer
     if ('run' in wait) result = await runCommand(wait.run)
@@ -45,8 +52,6 @@ export async function runSteps<T>(steps: Steps<T>): Promise<T> {
   return next.value
 }
 
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
-
 /** Drives steps while nothing else happens: in an 'exit' event the loop doesn't turn any more. */
 export function runStepsSync<T>(steps: Steps<T>): T {
   let next = steps.next()
@@ -54,11 +59,13 @@ export function runStepsSync<T>(steps: Steps<T>): T {
     const wait = next.value
     let result: Answer
     if ('run' in wait) result = runCommandSync(wait.run)
-    else if ('sleep' in wait && wait.sleep > 0) Atomics.wait(sleeper, 0, 0, wait.sleep)
+    else if ('sleep' in wait) sleepSync(wait.sleep)
     next = steps.next(result)
   }
   return next.value
 }
+
+const childProcess = () => builtin<typeof import('node:child_process')>('node:child_process')
 
 /** What timers take, in milliseconds. */
 const LONGEST = 2 ** 31 - 1
@@ -69,7 +76,7 @@ function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Comman
     let child: ChildProcess
     try {
       // A group of its own, so that nothing of it outlives its time.
-      child = spawn(command, args, { cwd, env, stdio: 'ignore', detached: true })
+      child = childProcess().spawn(command, args, { cwd, env, stdio: 'ignore', detached: true })
     } catch (error) {
       resolve({ code: null, signal: null, timedOut, error: error as Error })
       return
@@ -93,7 +100,7 @@ function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Comman
 }
 
 function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout }: Command): CommandResult {
-  const result = spawnSync(command, args, {
+  const result = childProcess().spawnSync(command, args, {
     cwd,
     env,
     stdio: 'ignore',

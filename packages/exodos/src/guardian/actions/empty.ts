@@ -15,8 +15,8 @@ import {
   rmdirSync,
   unlinkSync,
 } from 'node:fs'
-import { identityFrom, isSame } from './identity.js'
-import type { Identity } from './record.js'
+import type { Identity } from '../records/action.js'
+import { identityFrom, isSame } from '../records/identity.js'
 import type { Steps } from './steps.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
@@ -24,7 +24,17 @@ const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
 const O_PATH = 0o10000000
 
 /** Linux: names are reached through the open directory that they are in, whatever has become of its path. */
-const BY_DESCRIPTOR = process.platform === 'linux' && existsSync('/proc/self/fd')
+let byDescriptor: boolean | undefined
+function isByDescriptor(): boolean {
+  byDescriptor ??= process.platform === 'linux' && isPermitted('/proc/self/fd/3') && existsSync('/proc/self/fd')
+  return byDescriptor
+}
+
+/** Node's permission model compares names, and these aren't those of the files. */
+function isPermitted(path: string): boolean {
+  const { permission } = process as { permission?: { has(scope: string, path: string): boolean } }
+  return permission === undefined || (permission.has('fs.read', path) && permission.has('fs.write', path))
+}
 
 /** Open directories are limited; what lies deeper is moved up first. */
 const DEEPEST = 32
@@ -59,7 +69,7 @@ interface Level {
  * emptied by its path: who exchanges the directory of the old name exchanges nothing of ours. Only who watches the top of
  * the tree could be in time.
  */
-export function* empty(path: string, identity?: Identity, byDescriptor = BY_DESCRIPTOR): Steps<string[]> {
+export function* empty(path: string, identity?: Identity, byDescriptor = isByDescriptor()): Steps<string[]> {
   const walk = new Walk(path, byDescriptor)
   try {
     if (!walk.begin(identity)) return [`${path} is not the one that was recorded`]
@@ -223,7 +233,7 @@ export function isMountPoint(path: Path, parent: Path): boolean {
 }
 
 function mountOf(path: Path): string | undefined {
-  if (!BY_DESCRIPTOR) return String(lstatSync(path).dev)
+  if (!isByDescriptor()) return String(lstatSync(path).dev)
   const fd = openSync(path, O_PATH | O_NOFOLLOW)
   try {
     return /^mnt_id:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1]
@@ -257,7 +267,7 @@ function unlocking<T>(path: Path, action: () => T): T {
 /** Never through a symbolic link. */
 function unlock(path: Path, fd?: number): void {
   if (fd !== undefined) fchmodSync(fd, 0o700)
-  else if (BY_DESCRIPTOR) {
+  else if (isByDescriptor()) {
     const named = openSync(path, O_PATH | O_DIRECTORY | O_NOFOLLOW)
     try {
       chmodSync(`/proc/self/fd/${named}`, 0o700)

@@ -1,22 +1,7 @@
-import { readFileSync } from 'node:fs'
-import { allSeen, environmentOf, type Seen, seen } from '../system/proc.js'
-import { DONE, type Outcome } from './record.js'
+import { clock } from '../../process/clock.js'
+import { allSeen, environmentOf, type Seen, seen, userOf } from '../../system/proc.js'
+import { DONE, type Outcome, type ProcessAction } from '../records/action.js'
 import type { Steps } from './steps.js'
-
-/** Whom to end, and how. */
-export interface Target {
-  readonly pid: number
-  /** As /proc has it: tells the process from a later one with the same pid. */
-  readonly start: string
-  /** All that is in the group, or in the session, whose leader the process is. */
-  readonly group: boolean
-  /** Asks it to end. */
-  readonly signal: NodeJS.Signals
-  /** Milliseconds from asking to SIGKILL. */
-  readonly timeout: number
-  /** `NAME=value` in the environment that a process was started with: finds those that have left the group, too. */
-  readonly cookie?: string | undefined
-}
 
 /** Milliseconds in which a process that was sent SIGKILL is gone, unless the kernel holds it. */
 const KILLED = 5000
@@ -29,7 +14,7 @@ const LAST_LOOK = 50
  * time, and both are looked at again just before each signal. Never ends ourselves, those that started us, and those of
  * another user (root ends what it has started as somebody else).
  */
-export function* end(target: Target): Steps<Outcome> {
+export function* end(target: ProcessAction): Steps<Outcome> {
   const { pid, start, signal, timeout } = target
   const reason = refused(target)
   if (reason !== undefined) return { left: `process ${pid} ${reason}` }
@@ -42,19 +27,19 @@ export function* end(target: Target): Steps<Outcome> {
 }
 
 /** Sends each member the signal once, those that come later as well; returns whoever is left when all have gone or time is up. */
-function* tell(target: Target, signal: NodeJS.Signals, timeout: number): Steps<Seen[]> {
-  const deadline = performance.now() + timeout
+function* tell(target: ProcessAction, signal: string, timeout: number): Steps<Seen[]> {
+  const deadline = clock.now() + timeout
   const told = new Set<string>()
   let rest = members(target)
   let pause = FIRST_LOOK
-  while (rest.length > 0 && performance.now() < deadline) {
+  while (rest.length > 0 && clock.now() < deadline) {
     for (const member of rest) {
       const name = `${member.pid} ${member.startTime}`
       if (!told.has(name)) send(member, signal)
       told.add(name)
     }
     // To look for all members is dear: it is done when those that are known have gone.
-    for (let known = rest; known.length > 0 && performance.now() < deadline; known = known.filter(isStill)) {
+    for (let known = rest; known.length > 0 && clock.now() < deadline; known = known.filter(isStill)) {
       yield { sleep: pause }
       pause = Math.min(pause * 2, LAST_LOOK)
     }
@@ -68,7 +53,7 @@ function* tell(target: Target, signal: NodeJS.Signals, timeout: number): Steps<S
  * isn't given to a new process while there are members. So where its leader is another one now, none are left of ours; where
  * there is no leader, they are ours if they are younger than it.
  */
-function members({ pid, start, group, cookie }: Target): Seen[] {
+function members({ pid, start, group, cookie }: ProcessAction): Seen[] {
   const leader = seen(pid)
   if (!group && cookie === undefined) return leader && leader.startTime === start && isAlive(leader) ? [leader] : []
   const isNumberOurs = group && (!leader || leader.startTime === start)
@@ -81,7 +66,7 @@ function members({ pid, start, group, cookie }: Target): Seen[] {
   return allSeen().filter((each) => isAlive(each) && !spared.has(each.pid) && belongs(each) && isOurs(each.pid))
 }
 
-function refused({ pid, start }: Target): string | undefined {
+function refused({ pid, start }: ProcessAction): string | undefined {
   if (!Number.isInteger(pid) || pid <= 1) return 'is never ended'
   if (!/^\d+$/.test(start)) return 'was recorded without its start time, so it is not known from a later one'
   if (pid === process.pid) return 'is the one that was to end it'
@@ -91,13 +76,13 @@ function refused({ pid, start }: Target): string | undefined {
 }
 
 /** Ourselves, who started us, and so on. */
-function ourLine(): Set<number> {
+export function ourLine(): Set<number> {
   const line = new Set([0, 1])
   for (let pid: number | undefined = process.pid; pid !== undefined && !line.has(pid); pid = seen(pid)?.parent) line.add(pid)
   return line
 }
 
-function send(member: Seen, signal: NodeJS.Signals): void {
+function send(member: Seen, signal: string): void {
   if (!isStill(member)) return
   try {
     process.kill(member.pid, signal)
@@ -122,18 +107,10 @@ function isAlive({ state }: Seen): boolean {
 
 function isOurs(pid: number): boolean {
   const own = process.getuid?.()
-  return own === 0 || /^Uid:\s*(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] === String(own)
+  return own === 0 || userOf(pid) === own
 }
 
 function hasCookie(pid: number, cookie: string | undefined): boolean {
   const [name, ...value] = cookie?.split('=') ?? []
   return name !== undefined && name !== '' && environmentOf(pid, name) === value.join('=')
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'latin1')
-  } catch {
-    return ''
-  }
 }

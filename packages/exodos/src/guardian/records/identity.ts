@@ -1,5 +1,5 @@
 import { lstatSync } from 'node:fs'
-import type { Identity } from './record.js'
+import type { Identity } from './action.js'
 
 /** Of what is at a path, a symbolic link itself included; undefined when nothing is. */
 export function identityOf(path: string): Identity | undefined {

@@ -7,16 +7,16 @@ export type StateDir = { readonly path: string } | { readonly reason: string }
 
 /**
  * The directory for the records of this user's processes: `$EXODOS_STATE_DIR`; else `exodos` in `$XDG_STATE_HOME`, in
- * `~/.local/state`; else `exodos-<uid>` in the directory for temporary files. Made if it isn't there. What somebody else
+ * `~/.local/state`; else `exodos-<uid>` in the directory for temporary files. Made if it isn't there, and if `isMade`. What somebody else
  * could have written there would be believed, so it is checked first: it must be a directory, ours, and writable by us
  * alone.
  */
-export function findStateDir(configured = process.env.EXODOS_STATE_DIR): StateDir {
+export function findStateDir(configured = process.env.EXODOS_STATE_DIR, isMade = true): StateDir {
   // One that was asked for is the only one: nobody would look elsewhere.
   const places = configured ? [configured] : usualPlaces()
   const reasons: string[] = []
   for (const place of places) {
-    const reason = prepare(place)
+    const reason = prepare(place, isMade)
     if (reason === undefined) return { path: place }
     reasons.push(`${place}: ${reason}`)
   }
@@ -49,12 +49,14 @@ function isOurs(path: string): boolean {
   return uid === undefined || (statSync(path, { throwIfNoEntry: false })?.uid ?? uid) === uid
 }
 
-function prepare(path: string): string | undefined {
+function prepare(path: string, isMade: boolean): string | undefined {
   if (!isAbsolute(path)) return 'is not an absolute path'
   try {
-    make(path)
-    const problem = distrust(lstatSync(path))
+    if (isMade) make(path)
+    const stats = lstatSync(path)
+    const problem = distrust(stats)
     if (problem) return problem
+    if (!stats.isDirectory()) return 'is not a directory'
     accessSync(path, constants.W_OK | constants.X_OK)
     return undefined
   } catch (error) {

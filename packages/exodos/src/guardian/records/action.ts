@@ -35,11 +35,13 @@ export interface ProcessAction {
   readonly pid: number
   /** As /proc has it, in clock ticks since boot: tells it from a later one with the same pid. */
   readonly start: string
+  /** All that is in the group, or in the session, whose leader the process is. */
   readonly group: boolean
-  readonly signal: NodeJS.Signals
+  /** Asks it to end. */
+  readonly signal: string
   /** Milliseconds from the signal to SIGKILL. */
   readonly timeout: number
-  /** `NAME=value`, see end.ts. */
+  /** `NAME=value` in the environment that a process was started with: finds those that have left the group, too. */
   readonly cookie?: string | undefined
 }
 
@@ -76,8 +78,11 @@ export interface LockAction {
 /** A cleanup written down as data: it survives the death of the process. */
 export type Action = PathAction | SocketAction | ProcessAction | CommandAction | CallAction | LockAction
 
-/** What came of an action; `left` says in words why something was left alone: for good, or for whoever does it now. */
-export type Outcome = { readonly done: true } | { readonly left: string; readonly handedOver?: true }
+/**
+ * What came of an action. `left` says in words why something was left alone: for good, or for whoever does it now. `later`
+ * says why it can be done only when this process has ended.
+ */
+export type Outcome = { readonly done: true } | { readonly left: string; readonly handedOver?: true } | { readonly later: string }
 
 export const DONE: Outcome = { done: true }
 

@@ -1,7 +1,7 @@
 import { lstatSync, readlinkSync, realpathSync, type Stats } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path'
-import type { Identity } from './record.js'
+import type { Identity } from '../records/action.js'
 
 /** What is known of a path that is to be removed. */
 export interface Known {
@@ -26,10 +26,14 @@ export function refusal(path: string, { identity, isUnique = false }: Known = {}
   return isMount ? 'is a mount point' : undefined
 }
 
-/** Is it the current directory, or above it? In words; the next time that may be otherwise. */
-export function inUse(path: string): string | undefined {
+/** Is it, or is it above, the current directory or that of the records? In words; the next time that may be otherwise. */
+export function inUse(path: string, state?: string): string | undefined {
   const place = locate(path)
-  return typeof place === 'string' ? undefined : relation(place.real, currentDirectory(), 'the current directory')
+  if (typeof place === 'string') return undefined
+  return (
+    relation(place.real, currentDirectory(), 'the current directory') ??
+    (state === undefined ? undefined : relation(place.real, state, 'the directory for records'))
+  )
 }
 
 function relation(real: string, other: string, words: string): string | undefined {

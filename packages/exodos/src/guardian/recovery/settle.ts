@@ -1,8 +1,8 @@
-import { setTimeout } from 'node:timers'
-import { act, type Bequest } from './actions.js'
-import type { Entry } from './lines.js'
-import type { Action, Outcome } from './record.js'
-import { runSteps } from './steps.js'
+import { clock } from '../../process/clock.js'
+import { act, type Bequest } from '../actions/act.js'
+import { runSteps } from '../actions/steps.js'
+import type { Action, Outcome } from '../records/action.js'
+import type { Entry } from '../records/lines.js'
 
 /** What was done for owners that died. */
 export interface Recovered {
@@ -17,6 +17,9 @@ export const nothing = (): Recovered => ({ done: [], left: [], failed: [] })
 
 /** Where it is noted at once what has become of an entry: whoever goes on after our death doesn't do it again. */
 export interface Ledger<E extends Entry> {
+  trying(entry: E): void
+  /** Throws when it can't be noted. */
+  amend(entry: E, action: Action): void
   over(entry: E): void
   failed(entry: E, error: string): void
   left(entry: E, reason: string): void
@@ -27,22 +30,29 @@ const BACKOFF = [100, 500, 2000]
 /** Those of processes that died over it count, too. */
 export const MOST_TRIES = 10
 
-/** Tries each, newest first, until it is done or hopeless; one that fails doesn't keep the others waiting. */
+/** Tries each, newest first, then those that have failed once more after each pause; what fails at last is told. */
 export async function settle<E extends Entry>(
   entries: readonly E[],
-  bequest: Bequest,
+  bequest: Omit<Bequest, 'amend'>,
   ledger: Ledger<E>,
   recovered: Recovered,
+  pauses: readonly number[] = BACKOFF,
 ): Promise<void> {
-  let rest = [...entries].reverse()
-  const errors = new Map<E, string>(rest.map((entry) => [entry, entry.error ?? '']))
-  for (const pause of [0, ...BACKOFF]) {
+  const actions = new Map(entries.map((entry) => [entry, entry.action]))
+  const errors = new Map(entries.map((entry) => [entry, entry.error ?? '']))
+  // What has ended somebody may end us as well: the others come first.
+  let rest = [...entries.filter((entry) => entry.isFatal), ...entries.filter((entry) => !entry.isFatal)].reverse()
+  for (const pause of [0, ...pauses]) {
     if (rest.length > 0) await sleep(pause)
     const failed: E[] = []
     for (const entry of rest) {
-      const { action } = entry
+      const amend = (action: Action) => {
+        ledger.amend(entry, action)
+        actions.set(entry, action)
+      }
       try {
-        book(entry, await runSteps(act(action, bequest)), ledger, recovered)
+        quietly(() => ledger.trying(entry))
+        book(entry, await runSteps(act(actions.get(entry) as Action, bequest.isWanted, { ...bequest, amend })), ledger, recovered)
       } catch (problem) {
         const error = problem instanceof Error ? problem.message : String(problem)
         errors.set(entry, error)
@@ -74,4 +84,4 @@ function quietly(act: () => void): void {
   }
 }
 
-const sleep = (ms: number) => new Promise<void>((resolve) => void setTimeout(resolve, ms))
+const sleep = (ms: number) => new Promise<void>((resolve) => void clock.wait(ms, resolve))

@@ -1,16 +1,25 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { linkSync, lstatSync, mkdirSync, readlinkSync, renameSync, rmdirSync, symlinkSync, unlinkSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import {
+  constants,
+  copyFileSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  renameSync,
+  rmdirSync,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
+import { randomHex } from '../../system/random.js'
+import { DONE, type Identity, type Outcome } from '../records/action.js'
+import { identityOf, isSame } from '../records/identity.js'
 import { empty, isMountPoint, rmdir, unlink } from './empty.js'
-import { identityOf, isSame } from './identity.js'
-import { DONE, type Identity, type Outcome } from './record.js'
 import { inUse, refusal } from './refusal.js'
 import type { Steps } from './steps.js'
 
-export { refusal } from './refusal.js'
-
 /** What we have moved aside begins with it. */
-export const QUARANTINE = '.exodos-'
+const QUARANTINE = '.exodos-'
 
 /** So often a tree is emptied again when somebody has put something into it meanwhile. */
 const ROUNDS = 10
@@ -50,11 +59,11 @@ export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
   const taken = take(path, identity)
   if (typeof taken !== 'string') return taken
   if (taken === path) return yield* clearInPlace(path, tree, identity)
-  if (isWanted(path)) {
-    yield* leaveTo(taken, path, options)
-    return wanted(path)
-  }
   try {
+    if (isWanted(path)) {
+      yield* leaveTo(taken, path, options)
+      return wanted(path)
+    }
     const outcome = yield* clear(taken, path, tree, identity)
     if ('left' in outcome) giveBack(taken, path)
     return outcome
@@ -67,7 +76,9 @@ export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
 
 /** Puts back what somebody else wants; where that one has made something new, this is the old one. */
 function* leaveTo(place: string, path: string, { tree, identity }: EraseOptions): Steps<void> {
-  if (!giveBack(place, path)) yield* clear(place, path, tree, identity)
+  if (giveBack(place, path)) return
+  if (!identityOf(path)) throw new Error(`${path} is in use, and can't be put back: it is ${place} now`)
+  yield* clear(place, path, tree, identity)
 }
 
 /** Removes what is at a place; `path` is what it is called. */
@@ -121,7 +132,7 @@ function take(path: string, identity: Identity): string | Outcome {
   }
   // Its second name, where an attempt to put it back was cut short.
   if (isSame(isPlaceTaken, identity)) unlinkSync(place)
-  const free = isPlaceTaken ? join(dirname(path), QUARANTINE + randomBytes(16).toString('base64url')) : place
+  const free = isPlaceTaken ? join(dirname(path), QUARANTINE + randomHex(16)) : place
   try {
     renameSync(path, free)
   } catch (error) {
@@ -136,8 +147,11 @@ function take(path: string, identity: Identity): string | Outcome {
 }
 
 function aside(path: string, { dev, ino, birth }: Identity): string {
-  const hash = createHash('sha256').update([path, dev, ino, birth].join('\0')).digest('base64url')
-  return join(dirname(path), QUARANTINE + hash.slice(0, 22))
+  const words = [dev, ino, birth].map((number) => BigInt(number).toString(36))
+  // Of files with several names in one directory each has its own.
+  let hash = 0
+  for (const byte of Buffer.from(basename(path))) hash = (hash * 31 + byte) >>> 0
+  return join(dirname(path), QUARANTINE + [...words, hash.toString(36)].join('-'))
 }
 
 /**
@@ -154,7 +168,7 @@ function giveBack(from: string, to: string): boolean {
     } else {
       // A second name, which fails when it is in use. Only Linux gives it to the link itself.
       if (stats.isSymbolicLink() && process.platform !== 'linux') symlinkSync(readlinkSync(from), to)
-      else linkSync(from, to)
+      else linkOrCopy(from, to)
       unlinkSync(from)
     }
     return true
@@ -164,6 +178,16 @@ function giveBack(from: string, to: string): boolean {
 }
 
 const wanted = (path: string): Outcome => ({ left: `${path} was recorded by a process that lives, too`, handedOver: true })
+
+/** Some file systems have one name for a file. */
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to)
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST') throw error
+    copyFileSync(from, to, constants.COPYFILE_EXCL)
+  }
+}
 
 function another(path: string): Outcome {
   return { left: `${path} is not the one that was recorded` }

@@ -1,9 +1,4 @@
 import { lstatSync } from 'node:fs'
-import { end } from './end.js'
-import { erase } from './erase.js'
-import { identityOf } from './identity.js'
-import { removeLock } from './lock-file.js'
-import { type Owner, thisOwner } from './owner.js'
 import {
   type Action,
   type CallAction,
@@ -12,23 +7,37 @@ import {
   type PathAction,
   type ProcessAction,
   type SocketAction,
-} from './record.js'
+} from '../records/action.js'
+import { identityOf } from '../records/identity.js'
+import { type Owner, thisOwner } from '../records/owner.js'
+import { end } from './end.js'
+import { environment } from './environment.js'
+import { erase } from './erase.js'
+import { removeLock } from './lock-file.js'
 import type { Command, CommandResult, Steps } from './steps.js'
+
+/** Has somebody else who lives recorded the path as well? Then it is his. Throws when it is something below it. */
+type IsWanted = (path: string) => boolean
+
+/** Somebody who lives has recorded what is in a directory that is to be removed. */
+export class InUse extends Error {}
 
 /** Somebody who has died, and whose action it was. */
 export interface Bequest {
   readonly owner: Owner
-  /** Has somebody who lives recorded the path as well, or something below it? Then it is his. */
-  isWanted(path: string): boolean
+  readonly isWanted: IsWanted
+  /** Notes what more is known of it now: whoever goes on after our death has to know it, too. */
+  amend(action: Action): void
 }
 
 /** Does one action: of this process, or one that was left by a dead one. Throws what may be gone at the next try. */
-export function* act(action: Action, left?: Bequest): Steps<Outcome> {
+export function* act(action: Action, isWanted: IsWanted, left?: Bequest): Steps<Outcome> {
   switch (action.kind) {
     case 'path':
-      return yield* left && !action.unique ? removeOfDead(action, left) : erase(action.path, action)
+      if (action.unique) return yield* erase(action.path, action)
+      return yield* left ? removeOfDead(action, left) : removeOfOurs(action, isWanted)
     case 'socket':
-      return yield* removeSocket(action, left)
+      return yield* removeSocket(action, isWanted, left)
     case 'process':
       return yield* left ? endOfDead(action, left.owner) : end(action)
     case 'command':
@@ -39,29 +48,46 @@ export function* act(action: Action, left?: Bequest): Steps<Outcome> {
       return yield* removeLock(action)
     default:
       // Written down by a version that can do more.
-      return { left: `a newer exodos is needed for ${(action as { kind: string }).kind}` }
+      throw new Error(`a newer exodos is needed for ${(action as { kind: string }).kind}`)
+  }
+}
+
+/** Somebody who works in a directory of ours, as a child process, may have ended when we have. */
+function* removeOfOurs(action: PathAction, isWanted: IsWanted): Steps<Outcome> {
+  try {
+    return yield* erase(action.path, { ...action, isWanted })
+  } catch (error) {
+    if (error instanceof InUse) return { later: error.message }
+    throw error
   }
 }
 
 /** The program that was started anew may be the one that uses the path now. */
-function* removeOfDead({ path, tree, identity }: PathAction, { owner, isWanted }: Bequest): Steps<Outcome> {
+function* removeOfDead(action: PathAction, { owner, isWanted, amend }: Bequest): Steps<Outcome> {
+  const { path, tree, identity } = action
   if (!identity && owner.namespace !== thisOwner().namespace)
     return { left: `${path} was recorded in another container, where it was another file: it has no identity` }
   const found = identity ?? identityOf(path)
-  return found ? yield* erase(path, { tree, identity: found, isWanted }) : DONE
+  if (!found) return DONE
+  if (!identity) amend({ ...action, identity: found })
+  return yield* erase(path, { tree, identity: found, isWanted })
 }
 
-function* removeSocket({ path, identity }: SocketAction, left?: Bequest): Steps<Outcome> {
+function* removeSocket(action: SocketAction, isWanted: IsWanted, left?: Bequest): Steps<Outcome> {
+  const { path, identity } = action
   const stats = lstatSync(path, { throwIfNoEntry: false })
   if (!stats) return DONE
   if (!stats.isSocket()) return { left: `${path} is not a socket` }
+  if (!identity && !left) return { later: `${path}: made() was not called, so it may be ours that is there` }
   const found = identity ?? identityOf(path)
   if (!identity) {
     const isListenedOn = yield { probe: path }
     if (isListenedOn === undefined) throw new Error(`${path}: can't be known yet whether somebody listens there`)
     if (isListenedOn) return { left: `${path}: somebody listens there` }
   }
-  return found ? yield* erase(path, { tree: false, identity: found, isWanted: left?.isWanted }) : DONE
+  if (!found) return DONE
+  if (!identity) left?.amend({ ...action, identity: found })
+  return yield* erase(path, { tree: false, identity: found, isWanted })
 }
 
 /** Pids mean nothing after another boot, and elsewhere. */
@@ -91,38 +117,13 @@ const commandOf = ({ argv, cwd, timeout, env }: Command): Command => ({
 function callOf({ module, export: name, args }: CallAction): string[] {
   const script = `
     const [module, name, args] = JSON.parse(process.argv[1])
-    const from = require('node:module').createRequire(process.cwd() + '/')
-    const at = /^(file|data|node):/.test(module) ? module : require('node:url').pathToFileURL(from.resolve(module)).href
-    import(at).then((it) => it[name](...args)).catch((error) => { console.error(error); process.exit(1) })`
+    const call = async (it) => {
+      const result = it[name](...args)
+      // What it waits for has come: what it leaves open isn't waited for.
+      if (typeof result?.then !== 'function') return
+      await result
+      process.exit(0)
+    }
+    import(module).then(call).catch((error) => { console.error(error); process.exit(1) })`
   return [process.execPath, '--eval', script, '--', JSON.stringify([module, name, args])]
-}
-
-/**
- * What programs need to be found, and to find what is their user's; nothing that was meant for the owner alone, as
- * NODE_OPTIONS.
- */
-const PASSED = [
-  'PATH',
-  'HOME',
-  'USER',
-  'LOGNAME',
-  'SHELL',
-  'LANG',
-  'LC_ALL',
-  'TZ',
-  'TMPDIR',
-  'TMP',
-  'TEMP',
-  'XDG_RUNTIME_DIR',
-  'XDG_STATE_HOME',
-  'EXODOS_STATE_DIR',
-  'ELECTRON_RUN_AS_NODE',
-  'SystemRoot',
-  'Path',
-]
-
-export function environment(): Record<string, string> {
-  return Object.fromEntries(
-    PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])),
-  )
 }

@@ -1,9 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto'
-import { closeSync, constants, openSync, readFileSync, readlinkSync, statfsSync } from 'node:fs'
-import { connect } from 'node:net'
+import { readFileSync, readlinkSync, statfsSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { isMainThread, threadId } from 'node:worker_threads'
-import { type Seen, seen } from '../system/proc.js'
+import { builtin } from '../../process/real.js'
+import { type Seen, seen } from '../../system/proc.js'
+
+type Threads = typeof import('node:worker_threads')
 
 /** A thread that has records, described such that a later one with the same numbers is never taken for it. */
 export interface Owner {
@@ -17,8 +17,6 @@ export interface Owner {
   readonly machine: string
   /** Of pids. */
   readonly namespace: string
-  /** Differs for each thread. */
-  readonly random: string
 }
 
 /** The namespace that a machine begins with: all that share a kernel with it know its pids. */
@@ -29,14 +27,14 @@ let own: Owner | undefined
 export function thisOwner(): Owner {
   if (own) return own
   const boot = digits(read('/proc/sys/kernel/random/boot_id'))
+  const { isMainThread } = builtin<Threads>('node:worker_threads')
   own = {
     pid: process.pid,
     start: seen(process.pid)?.startTime ?? '',
     thread: isMainThread ? '' : thisThread(),
     boot,
-    machine: digits(boot === '' ? createHash('sha256').update(hostname()).digest('hex') : read('/etc/machine-id')),
+    machine: digits(boot === '' ? Buffer.from(hostname()).toString('hex') : read('/etc/machine-id')),
     namespace: namespace(),
-    random: randomBytes(9).toString('base64url'),
   }
   return own
 }
@@ -50,7 +48,7 @@ export function parseOwner(name: string): Owner | undefined {
   const match = /^(\d+)\.(\d*)\.(\d+-\d+|w\d+|)\.([0-9a-f]*)\.([0-9a-f]*)\.(\d*)$/.exec(name)
   if (!match) return undefined
   const [, pid, start = '', thread = '', boot = '', machine = '', namespace = ''] = match
-  return { pid: Number(pid), start, thread, boot, machine, namespace, random: '' }
+  return { pid: Number(pid), start, thread, boot, machine, namespace }
 }
 
 export function isSameProcess(one: Owner, other: Owner): boolean {
@@ -59,18 +57,22 @@ export function isSameProcess(one: Owner, other: Owner): boolean {
 
 /**
  * Is there no doubt that the thread, or its process, has ended? Never a guess: of another machine, or of a namespace that
- * can't be looked into, nothing is known; where it has a lease, that decides, see `isLeaseHeld`. `place` is where we have
+ * can't be looked into, nothing is known; where it has a lease, that decides, see lease.ts. `place` is where we have
  * heard of it.
  */
 export function isSurelyDead(owner: Owner, place: string): boolean {
   const here = thisOwner()
   if (owner.boot !== here.boot) return owner.boot !== '' && here.boot !== '' && isOfThisMachine(owner, place)
   if (owner.namespace !== here.namespace || (here.boot === '' && owner.machine !== here.machine)) return false
-  const there = seen(owner.pid)
-  if (!there || owner.start === '') return !there && !exists(owner.pid)
-  if (there.startTime !== owner.start || hasEnded(there)) return true
-  const [thread = '', start] = owner.thread.split('-')
-  return start !== undefined && seen(owner.pid, Number(thread))?.startTime !== start
+  try {
+    const there = seen(owner.pid)
+    if (!there || owner.start === '') return !there && !exists(owner.pid)
+    if (there.startTime !== owner.start || hasEnded(there)) return true
+    const [thread = '', start] = owner.thread.split('-')
+    return start !== undefined && seen(owner.pid, Number(thread))?.startTime !== start
+  } catch {
+    return false
+  }
 }
 
 /** The first thread can have ended before the others, which may be in the middle of something. */
@@ -106,37 +108,6 @@ export function needsLease(): boolean {
   return thisOwner().namespace !== FIRST_NAMESPACE || process.env.EXODOS_STATE_DIR !== undefined
 }
 
-/** A socket's path has 107 bytes at most, so it is reached through its directory. */
-export function leaseIn(dir: string): { path: string; close(): void } {
-  const fd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY)
-  return { path: `/proc/self/fd/${fd}/lease`, close: () => closeSync(fd) }
-}
-
-/** Whether somebody listens on a lease: the kernel accepts for a process whose loop is blocked, too, as long as it lives. */
-export async function isLeaseHeld(dir: string): Promise<boolean | undefined> {
-  const lease = leaseIn(dir)
-  try {
-    return await isListenedOn(lease.path)
-  } finally {
-    lease.close()
-  }
-}
-
-/** Undefined where that can't be known. */
-export function isListenedOn(path: string): Promise<boolean | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect(path)
-    socket.once('connect', () => {
-      socket.destroy()
-      resolve(true)
-    })
-    // EAGAIN: so many ask that somebody must be there.
-    socket.once('error', ({ code }: NodeJS.ErrnoException) =>
-      resolve(code === 'ECONNREFUSED' ? false : code === 'EAGAIN' ? true : undefined),
-    )
-  })
-}
-
 function exists(pid: number): boolean {
   try {
     process.kill(pid, 0)
@@ -154,7 +125,7 @@ function thisThread(): string {
   } catch {
     // There is no /proc: the thread counts as alive as long as its process.
   }
-  return `w${threadId}`
+  return `w${builtin<Threads>('node:worker_threads').threadId}`
 }
 
 function namespace(): string {

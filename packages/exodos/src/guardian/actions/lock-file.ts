@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   fdatasyncSync,
@@ -14,9 +13,11 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { ExodosError, invalid } from '../core/errors.js'
-import { isSameProcess, type Owner, isSurelyDead as ownerIsSurelyDead, thisOwner } from './owner.js'
-import { DONE, type LockAction, type Outcome } from './record.js'
+import { ExodosError, invalid } from '../../core/errors.js'
+import { randomHex } from '../../system/random.js'
+import { sleepSync } from '../../system/sleep.js'
+import { DONE, type LockAction, type Outcome } from '../records/action.js'
+import { isSameProcess, type Owner, isSurelyDead as ownerIsSurelyDead, thisOwner } from '../records/owner.js'
 import type { Steps } from './steps.js'
 
 /*
@@ -88,7 +89,7 @@ const ATTEMPTS = 5
 const LOOKS = 100
 
 /** For one use: a lock that is held once. */
-export const newToken = (): string => randomBytes(16).toString('hex')
+export const newToken = (): string => randomHex(16)
 
 /**
  * Takes the lock if it is free, or if its holder is surely dead. Errors of the system are thrown. The token may be made
@@ -99,7 +100,7 @@ export function tryAcquire(path: string, owner: Owner, isSurelyDead: IsSurelyDea
   const held = { path: me.path, token }
   let by: Owner | undefined
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    if (attempt > 0) pause(1)
+    if (attempt > 0) sleepSync(1)
     if (make(me.path, me)) return held
     const holder = read(me, me.path)
     if (holder?.token === token) return held
@@ -233,11 +234,12 @@ function read({ path }: Contender, file: string): Claim | undefined {
   const text = textOf(file)
   const claim = text === undefined ? undefined : parse(text)
   if (text === undefined || claim) return claim
-  const files = file === path ? path : `${path} and ${file}`
-  throw new ExodosError(
-    'ERR_EXODOS_LOCK',
-    `${file} is not a lock, or is damaged: nobody can ever take it. If no process uses it, remove ${files}`,
-  )
+  // What was given may be the file that is to be protected: it isn't to be removed.
+  const advice =
+    file !== path || text.startsWith('{"token"')
+      ? `is damaged: nobody can ever take it. If no process uses it, remove ${file === path ? path : `${path} and ${file}`}`
+      : `is not a lock but somebody's file: a lock needs a name of its own, such as ${path}.lock`
+  throw new ExodosError('ERR_EXODOS_LOCK', `${file} ${advice}`)
 }
 
 /** Undefined also for what is no lock. */
@@ -258,7 +260,7 @@ function parse(text: string): Claim | undefined {
   try {
     const { token, owner } = JSON.parse(text) as Claim
     const isComplete = TOKEN.test(token) && Number.isSafeInteger(owner.pid) && owner.pid > 0
-    const words = [owner.start, owner.thread, owner.boot, owner.machine, owner.namespace, owner.random]
+    const words = [owner.start, owner.thread, owner.boot, owner.machine, owner.namespace]
     return isComplete && words.every((word) => typeof word === 'string') ? { token, owner } : undefined
   } catch {
     return undefined
@@ -286,10 +288,4 @@ function quietly(act: () => void): void {
   } catch {
     // As said.
   }
-}
-
-const pauser = new Int32Array(new SharedArrayBuffer(4))
-
-function pause(milliseconds: number): void {
-  Atomics.wait(pauser, 0, 0, milliseconds)
 }
