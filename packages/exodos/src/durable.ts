@@ -14,6 +14,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid, show } from './core/errors.js'
 import { ourLine } from './guardian/actions/end.js'
+import { nodeProgram } from './guardian/actions/environment.js'
 import { inUse, refusal } from './guardian/actions/refusal.js'
 import { configureGuardian, Durable, type DurableRecord, stateDir, theGuardian } from './guardian/durable.js'
 import type { DurableStatus } from './guardian/guardian.js'
@@ -172,6 +173,7 @@ function call(options: CallOptions): DurableRecord {
   if (typeof exported !== 'string') throw invalid('options.export', "a function's name", exported)
   if (!Array.isArray(args)) throw invalid('options.args', 'a list', args)
   const given = { module: String(module), export: exported, args: asJson(args) }
+  requireNode()
   return new Durable(call, { kind: 'call', ...given, ...commandOptions(options) }, options.name)
 }
 
@@ -215,6 +217,15 @@ function configure(options: ConfigureOptions): void {
 
 /** Durable cleanups; each takes data, as no function survives its process. */
 export const durable = { path, socket, process: endProcess, command, call, status, recover: recoverNow, configure }
+
+/** A program that is its own executable would start itself, which would do the same. */
+function requireNode(): void {
+  try {
+    nodeProgram()
+  } catch (error) {
+    throw new ExodosError('ERR_EXODOS_RECORD', `durable.call: ${(error as Error).message}`)
+  }
+}
 
 function isEmitter(target: object | number): target is { once(event: 'exit', listener: () => void): void } {
   return typeof target === 'object' && 'once' in target && typeof target.once === 'function'

@@ -13,6 +13,7 @@ import { type Held, isStillHeld, newToken, release, tryAcquire } from './guardia
 import { Durable } from './guardian/durable.js'
 import { isSurelyDead, type Owner, thisOwner } from './guardian/records/owner.js'
 import { clock } from './process/clock.js'
+import { ofLeaving } from './process/exit-request.js'
 import { coordinator } from './process/shared.js'
 
 export type { Duration } from './core/deadline.js'
@@ -89,9 +90,9 @@ async function acquire(held: Held, isOver: () => boolean, patience: number, sign
     if (isOver()) {
       // The exit hooks have run meanwhile, and nobody would give it back.
       release(held)
-      // Nobody needs to hear that it fails, while all come to an end.
-      if (coordinator().state.exiting.signal.aborted) await new Promise(() => {})
-      throw new ExodosError('ERR_EXODOS_CLOSED', `the exit hooks have run: ${path} is not locked any more`)
+      const error = new ExodosError('ERR_EXODOS_CLOSED', `the exit hooks have run: ${path} is not locked any more`)
+      // Who doesn't handle it has done nothing wrong: all come to an end.
+      throw coordinator().state.exiting.signal.aborted ? ofLeaving(error) : error
     }
     if ('token' in result) return
     const left = end - clock.now()

@@ -12,7 +12,7 @@ import { Journal, type Records } from './records/journal.js'
 import { holdLease } from './records/lease.js'
 import { needsLease, ownerName, thisOwner } from './records/owner.js'
 import { distrust, findStateDir } from './records/state-dir.js'
-import { countFailed, findDead, isEmpty, LEASE, ownersIn, recoverThreads, removeOwner } from './recovery/claim.js'
+import { countFailed, findDead, isEmpty, LEASE, ownersIn, recoverDead, recoverThreads, removeOwner } from './recovery/claim.js'
 import { Living } from './recovery/living.js'
 import { Waiter } from './waiter.js'
 
@@ -115,7 +115,7 @@ export class Guardian {
       this.isLeaving = true
       this.whenEmpty(journal)
     })
-    void findDead(state).then((dead) => dead.length > 0 && quietly(() => startRecovery(state)))
+    void findDead(state).then((dead) => dead.length > 0 && recoverInBackground(state))
   }
 
   /** Is its directory removed already, while the process ends? Listeners of 'exit' may still want something. */
@@ -234,6 +234,15 @@ function lookAfterThreads(options: GuardianOptions, state: string): void {
       for (const moment of [20, 100, 1000]) setTimeout(recover, moment).unref()
     }),
   )
+}
+
+function recoverInBackground(state: string): void {
+  try {
+    startRecovery(state)
+  } catch {
+    // There is no other Node: then here.
+    void recoverDead(state)
+  }
 }
 
 /** What could not be done now is done at the next start. */

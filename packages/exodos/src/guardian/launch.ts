@@ -16,7 +16,7 @@ import {
 import { join } from 'node:path'
 import { builtin } from '../process/real.js'
 import { randomHex } from '../system/random.js'
-import { environment } from './actions/environment.js'
+import { nodeProgram } from './actions/environment.js'
 import { distrust } from './records/state-dir.js'
 import { hash, source } from './recovery/executor.js?source'
 
@@ -38,9 +38,9 @@ done`
 
 /** Costs 2 MB and no time. `prefix` begins the names of what it is to look at. */
 export function startShell(state: string, prefix: string, owner: string): ChildProcess {
-  const { command, env } = program()
+  const { command, env } = nodeProgram()
   const words = [WAITER, command, executorIn(state), state, prefix, owner]
-  return start('/bin/sh', ['-c', ...words], env, ['pipe', 'ignore', 'ignore', ...inheritedDescriptors()])
+  return start('/bin/sh', ['-c', ...words], env, 'pipe')
 }
 
 /**
@@ -48,9 +48,9 @@ export function startShell(state: string, prefix: string, owner: string): ChildP
  * its process would keep a zombie. It reads a pipe with a name, which Node closes when the thread ends.
  */
 export function startOrphan(state: string, owner: string, pipe: string): number {
-  const { command, env } = program()
+  const { command, env } = nodeProgram()
   if (!existsSync(pipe)) runNow('mkfifo', ['-m', '600', pipe], env)
-  // Closed by Node when the thread ends, unless it was started with `trackUnmanagedFds: false`: then with the process.
+  // Closed by Node when the thread ends; with `trackUnmanagedFds: false` only when the process does.
   openSync(pipe, constants.O_RDWR)
   const script = `exec 3<"$5"\n( ${WAITER} ) <&3 3<&- &\necho $! >"$5.pid"`
   runNow('/bin/sh', ['-c', script, command, executorIn(state), state, owner, owner, pipe], env)
@@ -59,8 +59,10 @@ export function startOrphan(state: string, owner: string, pipe: string): number 
 
 /** As `start`, but waits for its end, and collects it. */
 function runNow(program: string, args: readonly string[], env: Record<string, string>): void {
-  const stdio = ['ignore', 'ignore', 'ignore', ...inheritedDescriptors()]
-  const { error, status } = childProcess().spawnSync(program, args, { cwd: '/', env, detached: true, stdio } as object)
+  const { error, status } = masked((masks) => {
+    const stdio = ['ignore', 'ignore', 'ignore', ...masks]
+    return childProcess().spawnSync(program, args, { cwd: '/', env, detached: true, stdio } as object)
+  })
   if (error || status !== 0) throw error ?? new Error(`${program} ended with exit code ${status}`)
 }
 
@@ -75,31 +77,29 @@ export function hasShell(): boolean {
 
 /** The same in Node: it costs 40 MB. Without a state directory it is told the records, see executor.ts. */
 export function startNode(state: string | undefined, owner: string): ChildProcess {
-  const { command, env } = program()
+  const { command, env } = nodeProgram()
   const script = state === undefined ? ['--eval', source, '--'] : [executorIn(state)]
   const args = [...script, state === undefined ? 'hold' : 'wait', state ?? '', owner]
-  return start(command, args, env, ['pipe', 'ignore', 'ignore', ...inheritedDescriptors()])
+  return start(command, args, env, 'pipe')
 }
 
 /** Does for dead owners what they have left behind, in a process of its own. */
 export function startRecovery(state: string): void {
-  const { command, env } = program()
+  const { command, env } = nodeProgram()
   const args = [executorIn(state), 'recover', state, '']
   if (!hasShell()) start(command, args, env, 'ignore')
   else runNow('/bin/sh', ['-c', 'unset NODE_OPTIONS\n"$0" "$@" &', command, ...args], env)
 }
 
-function start(command: string, args: readonly string[], env: Record<string, string>, stdio: StdioOptions): ChildProcess {
+function start(command: string, args: readonly string[], env: Record<string, string>, input: 'pipe' | 'ignore'): ChildProcess {
   // With its permission model Node gives its own options to whatever it starts: a shell takes them away.
   const isRestricted = 'permission' in process && hasShell()
   const words = isRestricted ? ['/bin/sh', '-c', 'unset NODE_OPTIONS; exec "$0" "$@"', command] : [command]
-  // A session of its own: no terminal, and no signals that are meant for ours.
-  const child = childProcess().spawn(words[0] as string, [...words.slice(1), ...args], {
-    cwd: '/',
-    env,
-    stdio,
-    detached: true,
-    windowsHide: true,
+  const child = masked((masks) => {
+    const stdio: StdioOptions = [input, 'ignore', 'ignore', ...masks]
+    // A session of its own: no terminal, and no signals that are meant for ours.
+    const options = { cwd: '/', env, stdio, detached: true, windowsHide: true }
+    return childProcess().spawn(words[0] as string, [...words.slice(1), ...args], options)
   })
   child.on('error', () => {})
   if (child.pid === undefined) throw new Error(`${command} can't be started`)
@@ -110,20 +110,6 @@ function start(command: string, args: readonly string[], env: Record<string, str
 }
 
 const childProcess = () => builtin<typeof import('node:child_process')>('node:child_process')
-
-/** The Node that runs us. Throws where that is a program of its own, which would be started again. */
-function program(): { command: string; env: Record<string, string> } {
-  const { electron, bun, deno } = process.versions
-  const isOne = builtin<{ isSea(): boolean } | undefined>('node:sea')?.isSea() === true || 'pkg' in process
-  if (isOne || deno) throw new Error(`${process.execPath} is not Node`)
-  const env = environment()
-  if (electron) env.ELECTRON_RUN_AS_NODE = '1'
-  if (bun) env.BUN_BE_BUN = '1'
-  // It may have been found by these.
-  for (const name of ['LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH']) if (process.env[name]) env[name] = process.env[name]
-  if (!existsSync(process.execPath)) throw new Error(`${process.execPath} is gone`)
-  return { command: process.execPath, env }
-}
 
 /** The executor as a file: bundlers can't break it, and a version that is removed meanwhile still does its work. */
 export function executorIn(state: string): string {
@@ -153,13 +139,19 @@ function isWhole(path: string): boolean {
 const MOST_DESCRIPTORS = 256
 
 /**
- * The waiter inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In its place it gets nothing:
- * an entry of `stdio` for each.
+ * A child inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In the place of each it gets
+ * /dev/null; `'ignore'` would leave it there.
  */
-function inheritedDescriptors(): 'ignore'[] {
+function masked<T>(spawn: (masks: number[]) => T): T {
   const CLOEXEC = 0o2000000
   const inherited = descriptors().filter((fd) => (flagsOf(fd) & CLOEXEC) === 0)
-  return Array.from({ length: Math.max(2, ...inherited) - 2 }, () => 'ignore' as const)
+  if (inherited.length === 0) return spawn([])
+  const nothing = openSync('/dev/null', 'r')
+  try {
+    return spawn(new Array(Math.max(...inherited) - 2).fill(nothing))
+  } finally {
+    closeSync(nothing)
+  }
 }
 
 /** In ascending order, as the kernel lists them. */

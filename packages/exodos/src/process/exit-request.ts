@@ -14,7 +14,7 @@ export class ExitRequest extends Error {
     this.exitCode = exitCode
     // One line is all that a `.catch(console.error)` on the way up should show.
     this.stack = `ExitRequest: ${this.message}`
-    Object.defineProperty(this, BRAND, { value: true })
+    ofLeaving(this)
     for (const key of ['name', 'exitCode', 'stack']) Object.defineProperty(this, key, { enumerable: false })
   }
 }
@@ -28,6 +28,11 @@ export function isExitRequest(error: unknown): error is ExitRequest {
   } catch {
     return false
   }
+}
+
+/** Marks an error that comes of leaving: where it reaches the top, it is swallowed as a request is. */
+export function ofLeaving<T extends Error>(error: T): T {
+  return Object.defineProperty(error, BRAND, { value: true })
 }
 
 /** How many requests were made, and how many of them came up to the top again. */

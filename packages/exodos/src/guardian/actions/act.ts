@@ -11,7 +11,7 @@ import {
 import { identityOf } from '../records/identity.js'
 import { type Owner, thisOwner } from '../records/owner.js'
 import { end } from './end.js'
-import { environment } from './environment.js'
+import { environment, nodeProgram } from './environment.js'
 import { erase } from './erase.js'
 import { removeLock } from './lock-file.js'
 import type { Command, CommandResult, Steps } from './steps.js'
@@ -125,5 +125,5 @@ function callOf({ module, export: name, args }: CallAction): string[] {
       process.exit(0)
     }
     import(module).then(call).catch((error) => { console.error(error); process.exit(1) })`
-  return [process.execPath, '--eval', script, '--', JSON.stringify([module, name, args])]
+  return [nodeProgram().command, '--eval', script, '--', JSON.stringify([module, name, args])]
 }

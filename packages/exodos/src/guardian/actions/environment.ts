@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { builtin } from '../../process/real.js'
+
 /**
  * What programs need to be found, and to find what is their user's; nothing that was meant for the owner alone, as
  * NODE_OPTIONS.
@@ -26,4 +29,18 @@ export function environment(): Record<string, string> {
   return Object.fromEntries(
     PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])),
   )
+}
+
+/** The Node that runs us. Throws where that is a program of its own, which would be started again. */
+export function nodeProgram(): { command: string; env: Record<string, string> } {
+  const { electron, bun, deno } = process.versions
+  const isOne = builtin<{ isSea(): boolean } | undefined>('node:sea')?.isSea() === true || 'pkg' in process
+  if (isOne || deno) throw new Error(`${process.execPath} is not Node`)
+  const env = environment()
+  if (electron) env.ELECTRON_RUN_AS_NODE = '1'
+  if (bun) env.BUN_BE_BUN = '1'
+  // It may have been found by these.
+  for (const name of ['LD_LIBRARY_PATH', 'DYLD_LIBRARY_PATH']) if (process.env[name]) env[name] = process.env[name]
+  if (!existsSync(process.execPath)) throw new Error(`${process.execPath} is gone`)
+  return { command: process.execPath, env }
 }

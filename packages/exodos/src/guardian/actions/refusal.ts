@@ -109,7 +109,8 @@ function judged(directory: string): Parent {
  */
 function judge(directory: string): Parent {
   const uid = process.getuid?.()
-  if (uid === undefined) return windows(directory)
+  // Where Node's permission model doesn't let us look, it doesn't let us remove anything either that isn't meant.
+  if (uid === undefined || !mayLook()) return windows(directory)
   let at = '/'
   let stats = lstatSync(at)
   let links = 0
@@ -149,6 +150,11 @@ function judge(directory: string): Parent {
     }
   }
   return { real: at, dev: stats.dev, isOpen: isOpen(stats), ...openTo(at, stats) }
+}
+
+function mayLook(): boolean {
+  const { permission } = process as { permission?: { has(scope: string, path: string): boolean } }
+  return permission === undefined || permission.has('fs.read', '/')
 }
 
 const isOpen = (stats: Stats) => (stats.mode & 0o002) !== 0
