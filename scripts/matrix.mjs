@@ -26,12 +26,12 @@ const tests = [
   'clients',
   'durable',
   'durable-face',
+  'durable-edges',
+  'durable-limits',
   'temp',
   'lock',
   'recovery',
   'attacks',
-  'erase',
-  'end',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 tests.push('packages/web/test')
 

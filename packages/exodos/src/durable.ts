@@ -13,7 +13,7 @@ import { isAbsolute, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, ExodosError, ExodosTypeError, invalid, show } from './core/errors.js'
-import { ourLine } from './guardian/actions/end.js'
+import { hasCookie, ourLine } from './guardian/actions/end.js'
 import { nodeProgram } from './guardian/actions/environment.js'
 import { inUse, refusal } from './guardian/actions/refusal.js'
 import { configureGuardian, Durable, type DurableRecord, stateDir, theGuardian } from './guardian/durable.js'
@@ -134,15 +134,22 @@ function socket(target: string, options: RecordOptions = {}): DurablePath {
 function endProcess(target: { readonly pid?: number | undefined } | number, options: ProcessOptions = {}): DurableRecord {
   checkOptions('durable.process(process, options)', options, ['name', 'group', 'cookie', 'signal', 'timeout'])
   const pid = typeof target === 'number' ? target : target?.pid
-  const start = typeof pid === 'number' && Number.isInteger(pid) && pid > 1 ? seen(pid)?.startTime : undefined
-  if (pid === undefined || start === undefined)
+  const there = typeof pid === 'number' && Number.isInteger(pid) && pid > 1 ? seen(pid) : undefined
+  // One that could not be started, or has ended: its own events tell.
+  if (isEmitter(target) && (pid === undefined || !there)) return NOTHING
+  if (pid === undefined || !there)
     throw invalid('durable.process(process)', 'a child process, or the pid of one, that is running, on Linux', target)
+  const start = there.startTime
   if (ourLine().has(pid)) throw invalid('durable.process(process)', 'neither this process nor one that has started it', pid)
   const { group = false, signal = 'SIGTERM', timeout = 5000, name, cookie } = options
   if (typeof group !== 'boolean') throw invalid('options.group', 'true or false', group)
   if (typeof signal !== 'string' || !Object.hasOwn(constants.signals, signal))
     throw invalid('options.signal', "a signal's name", signal)
+  if (group && there.group !== pid && there.session !== pid)
+    throw invalid('options.group', 'a process that leads its group, as one that is spawned with detached: true', pid)
   if (cookie !== undefined && !/^[^=]+=./.test(cookie)) throw invalid('options.cookie', "'NAME=value'", cookie)
+  if (cookie !== undefined && !hasCookie(pid, cookie))
+    throw invalid('options.cookie', 'what is in the environment that the process was started with', cookie)
   const ms = parseDuration(timeout, 'options.timeout')
   const action = { kind: 'process' as const, pid, start, group, signal, timeout: ms, ...(cookie && { cookie }) }
   const record = new Durable(endProcess, action, name)
@@ -227,8 +234,17 @@ function requireNode(): void {
   }
 }
 
-function isEmitter(target: object | number): target is { once(event: 'exit', listener: () => void): void } {
-  return typeof target === 'object' && 'once' in target && typeof target.once === 'function'
+/** Of a process that there is none of any more. */
+const NOTHING: DurableRecord = {
+  run: async () => {},
+  runSync() {},
+  cancel() {},
+  async [Symbol.asyncDispose]() {},
+  [Symbol.dispose]() {},
+}
+
+function isEmitter(target: object | number | null): target is { once(event: 'exit', listener: () => void): void } {
+  return typeof target === 'object' && target !== null && 'once' in target && typeof target.once === 'function'
 }
 
 const COMMAND_OPTIONS = ['name', 'cwd', 'env', 'timeout']
@@ -251,14 +267,23 @@ const LONGEST_ARGS = 100_000
 
 /** What JSON would leave out or turn into something else is refused: the function gets what was given here. */
 function asJson(args: readonly unknown[]): unknown[] {
-  try {
-    const text = JSON.stringify(args)
-    const same = JSON.parse(text) as unknown[]
-    if (text.length <= LONGEST_ARGS && isDeepStrictEqual(same, args)) return same
-  } catch {
-    // A cycle, or a BigInt.
+  for (const [i, arg] of args.entries()) {
+    const same = throughJson(arg)
+    if (same === undefined || !isDeepStrictEqual(same, arg))
+      throw invalid(`options.args[${i}]`, 'something that JSON keeps as it is', arg)
   }
-  throw invalid('options.args', `what JSON can hold in ${LONGEST_ARGS} characters`, args)
+  const text = JSON.stringify(args)
+  if (text.length <= LONGEST_ARGS) return JSON.parse(text) as unknown[]
+  throw new ExodosTypeError(`options.args: expected at most ${LONGEST_ARGS} characters as JSON, got ${text.length}`)
+}
+
+function throughJson(arg: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(arg))
+  } catch {
+    // A cycle, a BigInt, or nothing at all.
+    return undefined
+  }
 }
 
 /** The identity of what is there, as a part of an action. */

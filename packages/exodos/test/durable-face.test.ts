@@ -71,7 +71,7 @@ describe('bad input is refused, by name, and nothing is recorded', () => {
   const argv = /^ERR_EXODOS_INVALID_ARG durable\.command\(argv\): expected a program and its arguments, as a list, got ./
   const option = (name: string) => new RegExp(`^ERR_EXODOS_INVALID_ARG options\\.${name}: expected .*, got .`, 's')
   const module = option('module')
-  const args = /^ERR_EXODOS_INVALID_ARG options\.args: expected /
+  const args = /^ERR_EXODOS_INVALID_ARG options\.args\[0\]: expected something that JSON keeps as it is/
   const unknown = (call: string, what: string) =>
     new RegExp(`^ERR_EXODOS_INVALID_ARG ${call}\\(.*options\\): expected one of .*"${what}"`)
   const tables: Record<string, [call: string, error: RegExp][]> = {
@@ -111,8 +111,6 @@ describe('bad input is refused, by name, and nothing is recorded', () => {
       ['durable.process(process.pid)', /^ERR_EXODOS_INVALID_ARG durable\.process\(process\): expected neither this process nor/],
       ['durable.process(process.ppid)', /^ERR_EXODOS_INVALID_ARG/],
       ['durable.process(2 ** 30)', child],
-      ['durable.process(ended)', child],
-      ["durable.process(spawn('/nowhere').on('error', () => {}))", child],
       ['durable.process(live, { group: 1 })', option('group')],
       ['durable.process(live, { signal: 15 })', option('signal')],
       ["durable.process(live, { signal: 'TERM' })", option('signal')],
@@ -179,7 +177,10 @@ describe('bad input is refused, by name, and nothing is recorded', () => {
         /^ERR_EXODOS_INVALID_ARG options\.durability: expected 'process' or 'power', got "disk"/,
       ],
       ['durable.configure({ stateDir: 1 })', option('stateDir')],
-      ["durable.configure({ stateDir: 'relative' })", /^ERR_EXODOS_INVALID_ARG options\.stateDir: expected an absolute path, got "relative"/],
+      [
+        "durable.configure({ stateDir: 'relative' })",
+        /^ERR_EXODOS_INVALID_ARG options\.stateDir: expected an absolute path, got "relative"/,
+      ],
       ["durable.configure({ stateDir: here + '/program.mjs' })", /^ERR_EXODOS_INVALID_ARG options\.stateDir: .*program\.mjs/],
       ["durable.configure({ stateDir: '/proc/none' })", /^ERR_EXODOS_INVALID_ARG options\.stateDir: .*\/proc\/none/],
       [
@@ -517,11 +518,11 @@ describe('durable.call', () => {
   )
 
   const failing: [call: string, error: RegExp, tries: number][] = [
-    ["durable.call({ module: url, export: 'reject' })", /^reject of file:.*module\.mjs: ended with exit code 1/, 5],
-    ["durable.call({ module: url, export: 'hang', timeout: '1s' })", /^hang of file:.*: not done after 1000 ms/, 5],
-    ["durable.call({ module: url, export: 'missing' })", /ended with exit code 1/, 0],
-    ["durable.call({ module: url, export: 'value' })", /ended with exit code 1/, 0],
-    ["durable.call({ module: 'no-such-package' })", /ended with exit code 1/, 0],
+    ["durable.call({ module: url, export: 'reject' })", /^meant$/, 5],
+    ["durable.call({ module: url, export: 'hang', timeout: '1s' })", /^not done after 1000 ms$/, 5],
+    ["durable.call({ module: url, export: 'missing' })", /^there is no function missing$/, 0],
+    ["durable.call({ module: url, export: 'value' })", /^there is no function value$/, 0],
+    ["durable.call({ module: 'no-such-package' })", /^Cannot find package 'no-such-package'/, 0],
   ]
   test.each(failing)('%s is reported, tried again, and kept', async (call, error, tries) => {
     const ended = await run(`${prelude}onExit(() => {})\n${module}${call}`)

@@ -251,14 +251,14 @@ describe('guardian', () => {
     await untilClean(await begin(`${imports} durable.status(); say('ready')`, {}, place), ['command'])
   })
 
-  /** The owner doesn't get round to replacing it. */
+  /** The stopped guardian doesn't get round to its work, nor the owner to replacing it. */
   async function killBoth(): Promise<Place> {
     const { place, program, pid } = await begin(`${everything} ${wait}`)
     const guardian = await guardianOf(place, pid)
-    kill(pid, 'SIGSTOP')
-    kill(guardian)
+    kill(guardian, 'SIGSTOP')
     kill(pid)
     await program.ended
+    kill(guardian)
     await until('no guardian', () => !isAlive(guardian))
     expect(readdirSync(place.work)).toHaveLength(4)
     return place

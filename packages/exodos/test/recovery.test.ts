@@ -213,14 +213,12 @@ test(`programs killed at random for ${SECONDS} s, half of them with their guardi
     const program = start(source(n), { env: { EXODOS_STATE_DIR: state }, timeout: 60_000 })
     await program.until('registered')
     await sleep(Math.random() * 200)
-    if (n % 2) {
-      program.kill('SIGSTOP')
-      // Not those that recover for it: what they are doing would be done twice.
-      for (const child of childrenOf(program.child.pid as number).filter(isShell))
-        guardians += Number(process.kill(child, 'SIGKILL'))
-    }
+    // Not those that recover for it: what they are doing would be done twice.
+    const shells = n % 2 ? childrenOf(program.child.pid as number).filter(isShell) : []
+    for (const shell of shells) process.kill(shell, 'SIGSTOP')
     program.kill('SIGKILL')
     await program.ended
+    for (const shell of shells) guardians += Number(process.kill(shell, 'SIGKILL'))
     registered.push(`${n}`)
   }
   await run(`import { durable } from 'exodos/durable'; await durable.recover(); process.exit()`, {

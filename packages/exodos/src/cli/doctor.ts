@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { theGuardian } from '../guardian/durable.js'
+import { Guardian } from '../guardian/guardian.js'
+import { findDead } from '../guardian/recovery/claim.js'
 import { type Directory, makeDirectory } from '../supervisor/directory.js'
 import { freeLoop } from '../supervisor/inspector.js'
 import { programEnvironment } from '../supervisor/program.js'
@@ -32,7 +33,7 @@ Exit status: 0 when all holds, 1 when something doesn't.`,
   async run({ rest }) {
     if (rest.length > 0) throw new UsageError(`doctor: takes no arguments, got ${rest.join(' ')}`)
     const inside = [runtime(), platform(), await thread(), stacks()]
-    const findings = [...inside, ...(await underSupervision()), leftBehind(), zombies(), ...durable()]
+    const findings = [...inside, ...(await underSupervision()), leftBehind(), zombies(), ...(await durable())]
     for (const [what, why] of findings) console.log(why === undefined ? `yes  ${what}` : `NO   ${what}\n     ${why}`)
     if (findings.some(([, why]) => why !== undefined)) process.exitCode = 1
   },
@@ -145,14 +146,18 @@ function zombies(): Finding {
   ]
 }
 
-function durable(): Finding[] {
-  const { guarded, stateDir, reason, failed } = theGuardian().status()
+/** Looks only: what is left to be done, and said, stays for `exodos recover`. */
+async function durable(): Promise<Finding[]> {
+  const { guarded, stateDir, reason, failed } = new Guardian({ recovers: false }).status()
+  const dead = stateDir ? (await findDead(stateDir)).length : 0
   return [
     [`exodos/durable: records are kept${stateDir ? ` in ${stateDir}` : ''}`, stateDir ? undefined : reason],
     ['exodos/durable: a guardian cleans up after SIGKILL and crashes', guarded ? undefined : reason],
     [
-      'exodos/durable: nothing was left behind for good',
-      failed === 0 ? undefined : `of ${failed} programs something could not be done, or was left alone: exodos recover tells`,
+      'exodos/durable: nothing was left behind',
+      dead + failed === 0
+        ? undefined
+        : `programs that died with something left to be done: ${dead}; of which something failed, or was left alone: ${failed}; exodos recover does it, and tells`,
     ],
   ]
 }

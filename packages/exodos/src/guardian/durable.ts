@@ -1,6 +1,7 @@
 import { ExodosError } from '../core/errors.js'
 import { HAND_OVER, type HandOver, type Registration } from '../core/hook.js'
 import { register } from '../process/face.js'
+import { coordinator } from '../process/shared.js'
 import { act } from './actions/act.js'
 import { runSteps, runStepsSync } from './actions/steps.js'
 import { type Guardian, type GuardianOptions, guardianFor, withInherited } from './guardian.js'
@@ -46,6 +47,13 @@ export function configureGuardian(given: GuardianOptions): boolean {
   return true
 }
 
+/** Milliseconds for what comes after the timeout of an action: killing it, and noting that. */
+const MARGIN = 1000
+
+function within<A extends Action>(action: A, most: number): A {
+  return 'timeout' in action ? { ...action, timeout: Math.max(0, Math.min(action.timeout, most)) } : action
+}
+
 type Face = (...args: never[]) => unknown
 
 /**
@@ -71,7 +79,9 @@ export class Durable<A extends Action> implements DurableRecord {
     this.id = write(() => this.records.add(action))
     try {
       const sync = () => this.finish()
-      this.hook = register(true, face, () => this.start(), { name, sync }, true)
+      const { grace } = coordinator().state.policy
+      const limit = 'timeout' in action ? { timeout: Math.min(grace, action.timeout + MARGIN) } : {}
+      this.hook = register(true, face, (ctx) => this.start(ctx.remaining()), { name, sync, ...limit }, true)
     } catch (error) {
       if ((error as { code?: unknown }).code === 'ERR_EXODOS_CLOSED') return
       this.records.remove(this.id)
@@ -80,7 +90,7 @@ export class Durable<A extends Action> implements DurableRecord {
   }
 
   readonly run = (): Promise<void> => {
-    return this.start(true)
+    return this.start()
   }
 
   readonly runSync = (): void => {
@@ -113,9 +123,12 @@ export class Durable<A extends Action> implements DurableRecord {
     this.action = action
   }
 
-  private async start(isByHand = false): Promise<void> {
+  /** `remaining`: of a hook, in milliseconds. What takes longer ends within it, and isn't done twice side by side. */
+  private async start(remaining?: number): Promise<void> {
     if (this.isOver) return
-    this.running ??= runSteps(act(this.action, this.guardian.isWanted), () => this.isOver)
+    const isByHand = remaining === undefined
+    const action = isByHand ? this.action : within(this.action, remaining - MARGIN / 2)
+    this.running ??= runSteps(act(action, this.guardian.isWanted), () => this.isOver)
       .then((outcome) => this.over(outcome, isByHand))
       .catch((error) => {
         // Cancelled meanwhile.

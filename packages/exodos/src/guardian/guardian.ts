@@ -43,6 +43,8 @@ export function guardianFor(options: GuardianOptions): Guardian {
 }
 
 export interface GuardianOptions {
+  /** Does it look for what dead processes have left? Default true. */
+  readonly recovers?: boolean
   readonly durability?: 'process' | 'power'
   readonly stateDir?: string
 }
@@ -115,7 +117,7 @@ export class Guardian {
       this.isLeaving = true
       this.whenEmpty(journal)
     })
-    void findDead(state).then((dead) => dead.length > 0 && recoverInBackground(state))
+    if (options.recovers !== false) void findDead(state).then((dead) => dead.length > 0 && recoverInBackground(state))
   }
 
   /** Is its directory removed already, while the process ends? Listeners of 'exit' may still want something. */
@@ -197,7 +199,10 @@ function openJournal(
   }
 }
 
-function waiterFor(options: Required<GuardianOptions>): { readonly reason: string | undefined; check(): void } {
+function waiterFor(options: GuardianOptions & { readonly stateDir: string }): {
+  readonly reason: string | undefined
+  check(): void
+} {
   const state = options.stateDir
   const { waiters } = shared()
   let waiter = waiters.get(state)

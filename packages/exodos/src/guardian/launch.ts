@@ -99,9 +99,10 @@ function start(command: string, args: readonly string[], env: Record<string, str
     const stdio: StdioOptions = [input, 'ignore', 'ignore', ...masks]
     // A session of its own: no terminal, and no signals that are meant for ours.
     const options = { cwd: '/', env, stdio, detached: true, windowsHide: true }
-    return childProcess().spawn(words[0] as string, [...words.slice(1), ...args], options)
+    return childProcess()
+      .spawn(words[0] as string, [...words.slice(1), ...args], options)
+      .on('error', () => {})
   })
-  child.on('error', () => {})
   if (child.pid === undefined) throw new Error(`${command} can't be started`)
   child.stdin?.on('error', () => {})
   child.unref()
@@ -142,16 +143,21 @@ const MOST_DESCRIPTORS = 256
  * A child inherits what isn't closed on exec, as a pipe that somebody waits for the end of. In the place of each it gets
  * /dev/null; `'ignore'` would leave it there.
  */
-function masked<T>(spawn: (masks: number[]) => T): T {
+function masked<T extends { readonly pid?: number | undefined }>(spawn: (masks: number[]) => T): T {
   const CLOEXEC = 0o2000000
   const inherited = descriptors().filter((fd) => (flagsOf(fd) & CLOEXEC) === 0)
   if (inherited.length === 0) return spawn([])
   const nothing = openSync('/dev/null', 'r')
   try {
-    return spawn(new Array(Math.max(...inherited) - 2).fill(nothing))
+    const result = spawn(new Array(Math.max(...inherited) - 2).fill(nothing))
+    if (result.pid) return result
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
   } finally {
     closeSync(nothing)
   }
+  // One has a number that is above what may be opened now.
+  return spawn([])
 }
 
 /** In ascending order, as the kernel lists them. */

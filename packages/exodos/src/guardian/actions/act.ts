@@ -41,9 +41,9 @@ export function* act(action: Action, isWanted: IsWanted, left?: Bequest): Steps<
     case 'process':
       return yield* left ? endOfDead(action, left.owner) : end(action)
     case 'command':
-      return yield* run(action.argv.join(' '), commandOf(action))
+      return yield* run(commandOf(action))
     case 'call':
-      return yield* run(`${action.export} of ${action.module}`, commandOf({ ...action, argv: callOf(action) }))
+      return yield* run({ ...commandOf({ ...action, argv: callOf(action) }), says: true })
     case 'lock':
       return yield* removeLock(action)
     default:
@@ -98,11 +98,11 @@ function* endOfDead(action: ProcessAction, { boot, namespace }: Owner): Steps<Ou
   return yield* end(action)
 }
 
-function* run(what: string, command: Command): Steps<Outcome> {
+function* run(command: Command): Steps<Outcome> {
   const result = (yield { run: command }) as CommandResult
   if (result.error) throw result.error
-  if (result.timedOut) throw new Error(`${what}: not done after ${command.timeout} ms`)
-  if (result.code !== 0) throw new Error(`${what}: ended with ${result.signal ?? `exit code ${result.code}`}`)
+  if (result.timedOut) throw new Error(`not done after ${Math.round(command.timeout)} ms`)
+  if (result.code !== 0) throw new Error(result.said || `ended with ${result.signal ?? `exit code ${result.code}`}`)
   return DONE
 }
 
@@ -118,12 +118,16 @@ function callOf({ module, export: name, args }: CallAction): string[] {
   const script = `
     const [module, name, args] = JSON.parse(process.argv[1])
     const call = async (it) => {
+      if (typeof it[name] !== 'function') throw new Error('there is no function ' + name)
       const result = it[name](...args)
       // What it waits for has come: what it leaves open isn't waited for.
       if (typeof result?.then !== 'function') return
       await result
       process.exit(0)
     }
-    import(module).then(call).catch((error) => { console.error(error); process.exit(1) })`
+    import(module).then(call).catch((error) => {
+      require('node:fs').writeSync(3, String(error?.message ?? error).slice(0, 1000))
+      process.exit(1)
+    })`
   return [nodeProgram().command, '--eval', script, '--', JSON.stringify([module, name, args])]
 }

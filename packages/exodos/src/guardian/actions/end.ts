@@ -110,7 +110,7 @@ function isOurs(pid: number): boolean {
   return own === 0 || userOf(pid) === own
 }
 
-function hasCookie(pid: number, cookie: string | undefined): boolean {
+export function hasCookie(pid: number, cookie: string | undefined): boolean {
   const [name, ...value] = cookie?.split('=') ?? []
   return name !== undefined && name !== '' && environmentOf(pid, name) === value.join('=')
 }

@@ -1,4 +1,5 @@
-import type { ChildProcess } from 'node:child_process'
+import type { ChildProcess, StdioOptions } from 'node:child_process'
+import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers'
 import { builtin } from '../../process/real.js'
 import { sleepSync } from '../../system/sleep.js'
@@ -11,12 +12,15 @@ export interface Command {
   readonly env: Readonly<Record<string, string>>
   /** Milliseconds, then SIGKILL for its group. */
   readonly timeout: number
+  /** It writes to descriptor 3 why it has failed. */
+  readonly says?: boolean
 }
 
 export interface CommandResult {
   readonly code: number | null
   readonly signal: string | null
   readonly timedOut: boolean
+  readonly said?: string
   /** It could not be started. */
   readonly error?: Error
 }
@@ -36,18 +40,16 @@ export type Steps<T> = Generator<Wait, T, Answer>
 /** Thrown into steps that are to stop, so that they can put back what they have in their hands. */
 const STOPPED = new Error('stopped')
 
-/** Drives steps while the event loop turns; `isOver` stops them at the next wait, and rejects. */
+/** Drives steps while the event loop turns; `isOver` stops them after the next wait, and rejects. */
 export async function runSteps<T>(steps: Steps<T>, isOver: () => boolean = () => false): Promise<T> {
   let next = steps.next()
   while (!next.done) {
-    if (isOver()) next = steps.throw(STOPPED)
-    if (next.done) break
     const wait = next.value
     let result: Answer
     if ('run' in wait) result = await runCommand(wait.run)
     else if ('probe' in wait) result = await isListenedOn(wait.probe)
     else await new Promise<void>((resolve) => void setTimeout(resolve, wait.sleep))
-    next = steps.next(result)
+    next = isOver() ? steps.throw(STOPPED) : steps.next(result)
   }
   return next.value
 }
@@ -70,13 +72,13 @@ const childProcess = () => builtin<typeof import('node:child_process')>('node:ch
 /** What timers take, in milliseconds. */
 const LONGEST = 2 ** 31 - 1
 
-function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Command): Promise<CommandResult> {
+function runCommand({ argv: [command = '', ...args], cwd, env, timeout, says = false }: Command): Promise<CommandResult> {
   return new Promise((resolve) => {
     let timedOut = false
     let child: ChildProcess
     try {
       // A group of its own, so that nothing of it outlives its time.
-      child = childProcess().spawn(command, args, { cwd, env, stdio: 'ignore', detached: true })
+      child = childProcess().spawn(command, args, { cwd, env, stdio: stdioOf(says), detached: true })
     } catch (error) {
       resolve({ code: null, signal: null, timedOut, error: error as Error })
       return
@@ -92,18 +94,24 @@ function runCommand({ argv: [command = '', ...args], cwd, env, timeout }: Comman
       clearTimeout(timer)
       resolve({ code: null, signal: null, timedOut, error })
     })
-    child.once('exit', (code, signal) => {
+    let said = ''
+    const pipe = child.stdio[3] as Readable | null | undefined
+    pipe?.on('data', (data) => {
+      said += data
+    })
+    // Not before it has been read; without a pipe the two come together.
+    child.once(says ? 'close' : 'exit', (code, signal) => {
       clearTimeout(timer)
-      resolve({ code, signal, timedOut })
+      resolve({ code, signal, timedOut, said })
     })
   })
 }
 
-function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout }: Command): CommandResult {
+function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout, says = false }: Command): CommandResult {
   const result = childProcess().spawnSync(command, args, {
     cwd,
     env,
-    stdio: 'ignore',
+    stdio: stdioOf(says),
     timeout: Math.min(timeout, LONGEST),
     killSignal: 'SIGKILL',
     detached: true,
@@ -111,8 +119,11 @@ function runCommandSync({ argv: [command = '', ...args], cwd, env, timeout }: Co
   const timedOut = (result.error as NodeJS.ErrnoException | undefined)?.code === 'ETIMEDOUT'
   if (timedOut) killGroup(result.pid)
   const { status: code, signal, error } = result
-  return { code, signal, timedOut, ...(error && !timedOut ? { error } : {}) }
+  const said = String(result.output?.[3] ?? '')
+  return { code, signal, timedOut, said, ...(error && !timedOut ? { error } : {}) }
 }
+
+const stdioOf = (says: boolean): StdioOptions => (says ? ['ignore', 'ignore', 'ignore', 'pipe'] : 'ignore')
 
 function killGroup(pid: number | undefined): void {
   try {

@@ -46,10 +46,21 @@ const PATIENCE = 10_000
  */
 export async function recover(state: string): Promise<Recovered> {
   const recovered = nothing()
-  for (const dead of [...(await findDead(state)), ...findFailed(state)]) await takeOver(state, dead, recovered, 'told')
+  const kept = new Set<string | undefined>()
+  const doAll = async () => {
+    for (const dead of [...(await findDead(state)), ...findFailed(state)])
+      if (!kept.has(dead.dir)) kept.add(await takeOver(state, dead, recovered, 'told'))
+  }
+  await doAll()
+  await untilOthersAreDone(state)
+  // What those have kept.
+  await doAll()
+  return recovered
+}
+
+async function untilOthersAreDone(state: string): Promise<void> {
   const end = clock.now() + PATIENCE
   while (clock.now() < end && (await isSomebodyAtIt(state))) await new Promise<void>((resolve) => void clock.wait(5, resolve))
-  return recovered
 }
 
 /** Claims that we couldn't bring to an end. */
@@ -66,6 +77,7 @@ async function isSomebodyAtIt(state: string): Promise<boolean> {
 
 /** What `recover` would do. */
 export async function wouldRecover(state: string): Promise<Recovered> {
+  await untilOthersAreDone(state)
   const recovered = nothing()
   for (const { dir } of [...(await findDead(state)), ...findFailed(state)]) {
     for (const { action, left } of entriesIn(dir).reverse()) {
@@ -139,30 +151,36 @@ function leaseOf(dir: string): string {
 /** Somebody reads what has come of it; nobody does; or it is a thread of ours, so that somebody will try again. */
 type Manner = 'told' | 'alone' | 'ours'
 
-/** Whoever renames the directory has it: for all others it is gone. */
-async function takeOver(state: string, { owner, dir: from }: Dead, recovered: Recovered, manner: Manner): Promise<void> {
+/** Whoever renames the directory has it: for all others it is gone. Returns where it is kept, if something is left to be done. */
+async function takeOver(
+  state: string,
+  { owner, dir: from }: Dead,
+  recovered: Recovered,
+  manner: Manner,
+): Promise<string | undefined> {
   const dir = join(ownersIn(state), [ownerName(owner), ownerName(thisOwner()), random()].join(BY))
   let giveUp = () => {}
   try {
-    if (distrust(lstatSync(from))) return
+    if (distrust(lstatSync(from))) return undefined
     // First the lease: a claim without one could be taken for that of a dead claimer.
     if (needsLease()) giveUp = holdLease(from, leaseOf(dir))
     renameSync(from, dir)
   } catch {
     giveUp()
-    return
+    return undefined
   }
   try {
     await doWhatIsIn(state, dir, owner, recovered, manner)
     if (entriesIn(dir).length === 0) removeOwner(dir)
     else if (manner === 'ours') given.add(dir)
-    else keep(state, owner, dir)
+    else return keep(state, owner, dir)
   } catch {
     // It can't be read, or not be moved: it stays, and is somebody else's when we have ended.
     given.add(dir)
   } finally {
     giveUp()
   }
+  return undefined
 }
 
 async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: Recovered, manner: Manner): Promise<void> {
@@ -188,11 +206,13 @@ async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: R
   }
 }
 
-function keep(state: string, owner: Owner, dir: string): void {
+function keep(state: string, owner: Owner, dir: string): string {
   const failed = failedIn(state)
   mkdirSync(failed, { recursive: true, mode: 0o700 })
   makeRoom(failed)
-  renameSync(dir, join(failed, [ownerName(owner), random()].join(BY)))
+  const place = join(failed, [ownerName(owner), random()].join(BY))
+  renameSync(dir, place)
+  return place
 }
 
 function makeRoom(failed: string): void {
