@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { afterEach, describe, expect, test } from 'vitest'
-import { end, type Target } from '../src/guardian/actions/end.js'
+import { end } from '../src/guardian/actions/end.js'
 import { source as endSource } from '../src/guardian/actions/end.js?source'
 import { runSteps, runStepsSync } from '../src/guardian/actions/steps.js'
+import type { ProcessAction as Target } from '../src/guardian/records/action.js'
 import { DONE } from '../src/guardian/records/action.js'
 import { allSeen, environmentOf, type Seen, seen } from '../src/system/proc.js'
 
@@ -60,7 +61,7 @@ async function start(script: string, target: Partial<Target> = {}, options: Spaw
     .split(/\s+/)
     .filter((word) => /^\d+$/.test(word))
     .map(Number)
-  const whole: Target = { pid, start: startTime, group: false, signal: 'SIGTERM', timeout: 5000, ...target }
+  const whole: Target = { kind: 'process', pid, start: startTime, group: false, signal: 'SIGTERM', timeout: 5000, ...target }
   return { child, target: whole, cookie: `END_TEST=${mark}`, printed }
 }
 
@@ -178,7 +179,14 @@ describe('never ends', () => {
     ['what is no number', Number.NaN, 'is never ended'],
   ]
   test.each(rows.filter(([, pid, reason]) => pid !== 1 || reason === 'is never ended'))('%s', (_, pid, reason) => {
-    const target: Target = { pid, start: seen(pid)?.startTime ?? '1', group: true, signal: 'SIGTERM', timeout: 0 }
+    const target: Target = {
+      kind: 'process',
+      pid,
+      start: seen(pid)?.startTime ?? '1',
+      group: true,
+      signal: 'SIGTERM',
+      timeout: 0,
+    }
     expect(runStepsSync(end(target))).toEqual({ left: `process ${pid} ${reason}` })
   })
 

@@ -37,8 +37,8 @@ const root = new URL(`./.run/${process.env.EXODOS_TEST_SUITE}/`, import.meta.url
 
 let dir: string
 let lock: string
-/** By `random`. */
-let dead: Set<string>
+/** By pid. */
+let dead: Set<number>
 let pid = 1000
 
 beforeEach(() => {
@@ -50,8 +50,8 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(dir, { recursive: true, force: true }))
 
-const someone = (): Owner => ({ ...thisOwner(), pid: ++pid, random: `r${pid}` })
-const isDead = (owner: Owner): boolean => dead.has(owner.random)
+const someone = (): Owner => ({ ...thisOwner(), pid: ++pid, thread: '' })
+const isDead = (owner: Owner): boolean => dead.has(owner.pid)
 const acquire = (owner = someone(), token?: string): Held | Taken => tryAcquire(lock, owner, isDead, token)
 const remove = (token: string, owner = someone()) => runStepsSync(removeLock({ path: lock, token }, owner, isDead))
 const files = (): string[] => (readdirSync(dir, { recursive: true }) as string[]).sort()
@@ -95,7 +95,7 @@ describe('a lock', () => {
   test('of a dead holder goes to the next, who is told nothing of the past', () => {
     const holder = someone()
     const first = mustAcquire(holder)
-    dead.add(holder.random)
+    dead.add(holder.pid)
     const second = mustAcquire()
     expect(isStillHeld(first)).toBe(false)
     release(first)
@@ -153,7 +153,7 @@ describe('what is no lock is left alone, and named', () => {
   test('a damaged heir', () => {
     const holder = someone()
     const { token } = mustAcquire(holder)
-    dead.add(holder.random)
+    dead.add(holder.pid)
     writeFileSync(`${lock}.${token}.heir`, '')
     expect(() => acquire()).toThrow(`remove ${lock} and ${lock}.${token}.heir`)
   })
@@ -165,9 +165,9 @@ describe('what is no lock is left alone, and named', () => {
 
 describe('removing the lock of one that died', () => {
   test.each<[string, (token: string, holder: Owner) => unknown, string[]]>([
-    ['who held it', (_, holder) => dead.add(holder.random), []],
+    ['who held it', (_, holder) => dead.add(holder.pid), []],
     ['of whom only the caller knows', () => {}, []],
-    ['whose lock went to another', (_, holder) => dead.add(holder.random) && mustAcquire(), ['app.lock']],
+    ['whose lock went to another', (_, holder) => dead.add(holder.pid) && mustAcquire(), ['app.lock']],
     ['whose lock somebody removed', () => rmSync(lock), []],
     ['whose lock somebody replaced', () => replaceWith('data'), ['app.lock']],
   ])('%s', (_, happen, left) => {
@@ -182,19 +182,19 @@ describe('removing the lock of one that died', () => {
   test('or of our own', () => {
     const held = mustAcquire()
     expect(acquire()).toHaveProperty('by')
-    expect(remove(held.token, { ...thisOwner(), pid, random: 'main thread' })).toEqual({ done: true })
+    expect(remove(held.token, { ...thisOwner(), pid, thread: 'w7' })).toEqual({ done: true })
     expect(files()).toEqual([])
   })
 
   test('a thread of ours that was ended while it took over is not waited for', () => {
     const holder = someone()
     mustAcquire(holder)
-    dead.add(holder.random)
+    dead.add(holder.pid)
     const [heir, token] = [someone(), newToken()]
     crashAt(4, () => acquire(heir, token))
     expect(files().some((name) => name.endsWith('.heir'))).toBe(true)
     expect(acquire()).toEqual({ by: heir })
-    expect(remove(token, { ...heir, random: 'main thread' })).toEqual({ done: true })
+    expect(remove(token, { ...heir, thread: 'w7' })).toEqual({ done: true })
     mustAcquire()
   })
 })
@@ -270,7 +270,7 @@ function crashAt<T>(n: number, act: () => T): T | undefined {
 function killedAt(n: number, act: (owner: Owner, token: string) => unknown): boolean {
   const [owner, token] = [someone(), newToken()]
   if (crashAt(n, () => [act(owner, token)])) return false
-  dead.add(owner.random)
+  dead.add(owner.pid)
   return true
 }
 
@@ -287,7 +287,7 @@ let lastDead = newToken()
 function dieHolding(): void {
   const owner = someone()
   lastDead = mustAcquire(owner).token
-  dead.add(owner.random)
+  dead.add(owner.pid)
 }
 
 const pasts: Record<string, () => void> = {
@@ -351,7 +351,7 @@ describe('a process stopped at any call, while others go on', () => {
   function dieSoon(): undefined {
     const owner = someone()
     const result = acquire(owner)
-    dead.add(owner.random)
+    dead.add(owner.pid)
     if ('token' in result) lastDead = result.token
   }
 
@@ -448,7 +448,7 @@ function tell(seed: number): string[] {
       if (isKilled) records.push(token)
     }
     // Whoever lives on has nothing to do with the lock any more.
-    if (isKilled || random() < 0.5) dead.add(owner.random)
+    if (isKilled || random() < 0.5) dead.add(owner.pid)
     live--
   }
   while (people < 30) someoneComes()
