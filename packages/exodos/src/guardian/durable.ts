@@ -11,7 +11,7 @@ import { findStateDir } from './records/state-dir.js'
 
 /** A cleanup that is written down. */
 export interface DurableRecord extends AsyncDisposable, Disposable {
-  /** Does it now, once. Rejects when it can't be done: then it is tried again when the process has ended. */
+  /** Does it now, once. Rejects when it can't be done: then it is tried again when the process ends, and after that. */
   run(): Promise<void>
   /** As `run`, but before it returns; throws. */
   runSync(): void
@@ -127,7 +127,7 @@ export class Durable<A extends Action> implements DurableRecord {
   private async start(remaining?: number): Promise<void> {
     if (this.isOver) return
     const isByHand = remaining === undefined
-    const action = isByHand ? this.action : within(this.action, remaining - MARGIN / 2)
+    const action = isByHand ? this.action : within(this.action, Math.max(remaining / 2, remaining - MARGIN / 2))
     this.running ??= runSteps(act(action, this.guardian.isWanted), () => this.isOver)
       .then((outcome) => this.over(outcome, isByHand))
       .catch((error) => {

@@ -191,7 +191,7 @@ function openJournal(
       const problem = distrust(lstatSync(path))
       if (problem) return { reason: `${path} ${problem}` }
     }
-    // Of its own for each copy of exodos in this thread.
+    // Of its own for each guardian of this thread.
     const journal = new Journal(join(dir, `${randomHex(6)}.journal`), durability, whenEmpty)
     return { state: found.path, dir, journal }
   } catch (error) {
