@@ -3,12 +3,18 @@ import { readdirSync, readFileSync, rmSync } from 'node:fs'
 const MARK = 'EXODOS_TEST_SUITE'
 
 /** Around the whole suite: fails it when a test left a process or a file behind. */
-export default function setup(): () => void {
+export default function setup(): () => Promise<void> {
   const mark = `${process.pid}-${Date.now()}`
   process.env[MARK] = mark
   const run = new URL(`../.run/${mark}/`, import.meta.url)
-  return () => {
-    const left = [...processesWith(`${MARK}=${mark}`, run.pathname), ...filesIn(run)]
+  return async () => {
+    let processes = processesWith(`${MARK}=${mark}`, run.pathname)
+    // What belonged to a worker of the runner, as a bundler's service, ends a moment after it.
+    for (const end = performance.now() + 3000; processes.length > 0 && performance.now() < end; ) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      processes = processesWith(`${MARK}=${mark}`, run.pathname)
+    }
+    const left = [...processes, ...filesIn(run)]
     rmSync(run, { recursive: true, force: true })
     if (left.length > 0) throw new Error(`left behind by tests:\n${left.join('\n')}`)
   }
