@@ -24,7 +24,7 @@ function watch(part, module, names) {
 }
 if (what === 'parts') {
   watch('spawn', child_process, ['spawn'])
-  watch('descriptors', fs, ['readdirSync'])
+  watch('descriptors', fs, ['opendirSync', 'readSync'])
   watch('executor', fs, ['writeFileSync', 'renameSync'])
   watch('directories', fs, ['mkdirSync', 'accessSync'])
   watch('other files', fs, ['readFileSync', 'openSync', 'readlinkSync', 'lstatSync', 'writeSync'])

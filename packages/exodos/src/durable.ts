@@ -81,7 +81,10 @@ export interface CallOptions extends CommandOptions {
 
 /** A path that is removed. */
 export interface DurablePath extends DurableRecord {
-  /** To be called when it has been made: what takes its place later is somebody else's, and left alone. Nothing there: no effect. */
+  /**
+   * To be called when it has been made: what takes its place later is somebody else's, and left alone. No effect where
+   * nothing is there.
+   */
   made(): void
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { begin, guardiansOf, imports, isOver, kill, makePlace, type Place, until, wait } from './support/deaths.js'
@@ -126,4 +126,28 @@ describe('recovery while somebody else is at it', () => {
     const { stdout } = await run('', { command: () => [node, main, 'recover'], env: place.env })
     expect(stdout).toMatch(/^done {2}remove /)
   })
+})
+
+test.each([
+  ['natural end', ''],
+  ['SIGTERM', "process.kill(process.pid, 'SIGTERM'); hold()"],
+  ['SIGKILL', "process.kill(process.pid, 'SIGKILL'); hold()"],
+])('%s: a path that another process has recorded as well, before it was made, is left to that one', async (_, end) => {
+  const place = makePlace()
+  const file = join(place.work, 'app.pid')
+  const other = await begin(
+    `${imports} durable.path(work + '/app.pid'); writeFileSync(work + '/app.pid', 'theirs'); ${wait}`,
+    {},
+    place,
+  )
+  rmSync(file)
+  const { stderr } = await run(`${imports} durable.path(work + '/app.pid'); writeFileSync(work + '/app.pid', ''); ${end}`, {
+    env: place.env,
+  })
+  expect(stderr).toBe('')
+  await until('only the other one has records', () => readdirSync(join(place.state, 'owners')).length === 1)
+  expect(existsSync(file)).toBe(true)
+  other.program.kill('SIGTERM')
+  await other.program.ended
+  expect(existsSync(file)).toBe(false)
 })

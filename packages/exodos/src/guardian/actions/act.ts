@@ -17,7 +17,7 @@ import { removeLock } from './lock-file.js'
 import type { Command, CommandResult, Steps } from './steps.js'
 
 /** Has somebody else who lives recorded the path as well? Then it is his. Throws when it is something below it. */
-type IsWanted = (path: string) => boolean
+export type IsWanted = (path: string) => boolean
 
 /** Somebody who lives has recorded what is in a directory that is to be removed. */
 export class InUse extends Error {}
@@ -25,7 +25,6 @@ export class InUse extends Error {}
 /** Somebody who has died, and whose action it was. */
 export interface Bequest {
   readonly owner: Owner
-  readonly isWanted: IsWanted
   /** Notes what more is known of it now: whoever goes on after our death has to know it, too. */
   amend(action: Action): void
 }
@@ -35,7 +34,7 @@ export function* act(action: Action, isWanted: IsWanted, left?: Bequest): Steps<
   switch (action.kind) {
     case 'path':
       if (action.unique) return yield* erase(action.path, action)
-      return yield* left ? removeOfDead(action, left) : removeOfOurs(action, isWanted)
+      return yield* left ? removeOfDead(action, isWanted, left) : removeOfOurs(action, isWanted)
     case 'socket':
       return yield* removeSocket(action, isWanted, left)
     case 'process':
@@ -63,7 +62,7 @@ function* removeOfOurs(action: PathAction, isWanted: IsWanted): Steps<Outcome> {
 }
 
 /** The program that was started anew may be the one that uses the path now. */
-function* removeOfDead(action: PathAction, { owner, isWanted, amend }: Bequest): Steps<Outcome> {
+function* removeOfDead(action: PathAction, isWanted: IsWanted, { owner, amend }: Bequest): Steps<Outcome> {
   const { path, tree, identity } = action
   if (!identity && owner.namespace !== thisOwner().namespace)
     return { left: `${path} was recorded in another container, where it was another file: it has no identity` }

@@ -48,7 +48,7 @@ export function* erase(given: string, options: EraseOptions): Steps<Outcome> {
   const use = isUnique ? undefined : inUse(given)
   if (use !== undefined) throw new Error(`${given} ${use}`)
   const path = resolve(given)
-  if (!identity) return yield* clear(path, path, tree)
+  if (!identity) return isWanted(path) ? wanted(path) : yield* clear(path, path, tree)
 
   if (isWanted(path)) {
     // An earlier attempt may have got as far as that, and no further.

@@ -35,8 +35,9 @@ export const LONGEST = 1 << 20
 export const lineOf = (line: Line): Uint8Array => Buffer.from(`${JSON.stringify(line)}\n`)
 
 /**
- * What is left to be done of a journal, oldest first; of one that is gone nothing. It isn't read through a link, and not believed unless it is ours
- * alone. What can't be understood is left out: garbage, and a last line without its end, as what it tells of had not begun.
+ * What is left to be done of a journal, oldest first; of one that is gone nothing. It isn't read through a link, and not
+ * believed unless it is ours alone. What can't be understood is left out: garbage, and a last line without its end, as what
+ * it tells of had not begun.
  */
 export function readJournal(path: string): Entry[] {
   let fd: number

@@ -199,7 +199,7 @@ async function doWhatIsIn(state: string, dir: string, owner: Owner, recovered: R
     left: ({ journal, id }, reason) => notes.add(journal, { left: id, reason }),
   }
   try {
-    await settle(open, { owner, isWanted: (path) => living.want(path) }, ledger, recovered, manner === 'ours' ? [] : undefined)
+    await settle(open, owner, (path) => living.want(path), ledger, recovered, manner === 'ours' ? [] : undefined)
     if (isTold) for (const entry of entriesIn(dir).filter(({ left }) => left !== undefined)) ledger.over(entry)
   } finally {
     notes.close()

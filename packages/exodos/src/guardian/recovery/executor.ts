@@ -51,7 +51,7 @@ async function main(): Promise<void> {
   await untilDead(owner)
   if (form !== 'hold') return recoverProcess(state, owner)
   const ledger = { trying() {}, amend() {}, over() {}, failed() {}, left() {} }
-  await settle([...(held as Map<number, Entry>).values()], { owner, isWanted: () => false }, ledger, nothing())
+  await settle([...(held as Map<number, Entry>).values()], owner, () => false, ledger, nothing())
 }
 
 void main()

@@ -1,8 +1,9 @@
 import { clock } from '../../process/clock.js'
-import { act, type Bequest } from '../actions/act.js'
+import { act, type IsWanted } from '../actions/act.js'
 import { runSteps } from '../actions/steps.js'
 import type { Action, Outcome } from '../records/action.js'
 import type { Entry } from '../records/lines.js'
+import type { Owner } from '../records/owner.js'
 
 /** What was done for owners that died. */
 export interface Recovered {
@@ -33,7 +34,8 @@ export const MOST_TRIES = 10
 /** Tries each, newest first, then those that have failed once more after each pause; what fails at last is told. */
 export async function settle<E extends Entry>(
   entries: readonly E[],
-  bequest: Omit<Bequest, 'amend'>,
+  owner: Owner,
+  isWanted: IsWanted,
   ledger: Ledger<E>,
   recovered: Recovered,
   pauses: readonly number[] = BACKOFF,
@@ -52,7 +54,7 @@ export async function settle<E extends Entry>(
       }
       try {
         quietly(() => ledger.trying(entry))
-        book(entry, await runSteps(act(actions.get(entry) as Action, bequest.isWanted, { ...bequest, amend })), ledger, recovered)
+        book(entry, await runSteps(act(actions.get(entry) as Action, isWanted, { owner, amend })), ledger, recovered)
       } catch (problem) {
         const error = problem instanceof Error ? problem.message : String(problem)
         errors.set(entry, error)
