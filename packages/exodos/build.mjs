@@ -65,4 +65,4 @@ const make = (faces, { shell = false, splitting = false } = {}) =>
 await make(['index', 'lib', 'testing', 'cli/main'])
 await make(['atexit', 'register'], { shell: true })
 // These share one guardian: what is common to them is a file that they import.
-await make(['durable', 'temp', 'lock'], { splitting: true })
+await make(['durable', 'temp', 'lock', 'tree'], { splitting: true })

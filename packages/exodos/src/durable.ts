@@ -38,6 +38,11 @@ export type {
   ProcessAction,
   SocketAction,
 } from './guardian/records/action.js'
+
+import { lookAfterThreads } from './tree/thread.js'
+
+lookAfterThreads()
+
 export type { Recovered } from './guardian/recovery/settle.js'
 
 export interface RecordOptions {

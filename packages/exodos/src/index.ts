@@ -15,6 +15,7 @@ import { captureSite } from './process/context.js'
 import { hold, makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
+import { lookAfterThreads } from './tree/thread.js'
 
 export type { CloseOptions } from './core/closer.js'
 export type { Duration } from './core/deadline.js'
@@ -26,6 +27,8 @@ export type { Report, ReportedError, ReportedHook, ReportedReason } from './core
 export type { MemberOptions, Scope, ScopeOptions } from './core/scope.js'
 export type { Track, TrackOptions, TrackStats } from './core/work.js'
 export type { Options } from './process/policy.js'
+
+lookAfterThreads()
 
 /**
  * Registers a function to be called once on the way out, newest first.

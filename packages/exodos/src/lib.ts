@@ -14,12 +14,15 @@ import type { Scope, ScopeOptions } from './core/scope.js'
 import type { Track } from './core/work.js'
 import { makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { coordinator } from './process/shared.js'
+import { lookAfterThreads } from './tree/thread.js'
 
 export type { CloseOptions } from './core/closer.js'
 export type { FinalizeOptions, Finalizer, FinalizerInfo } from './core/finalizer.js'
 export type { After, HookContext, HookFunction, HookOptions, Phase, Registration } from './core/hook.js'
 export type { MemberOptions, Scope, ScopeOptions } from './core/scope.js'
 export type { Track, TrackOptions, TrackStats } from './core/work.js'
+
+lookAfterThreads()
 
 /** As `onExit` of `exodos`, for a library. */
 export function onExit(fn: HookFunction, options?: HookOptions): Registration {

@@ -15,6 +15,9 @@ import { isSurelyDead, type Owner, thisOwner } from './guardian/records/owner.js
 import { clock } from './process/clock.js'
 import { ofLeaving } from './process/exit-request.js'
 import { coordinator } from './process/shared.js'
+import { lookAfterThreads } from './tree/thread.js'
+
+lookAfterThreads()
 
 export type { Duration } from './core/deadline.js'
 

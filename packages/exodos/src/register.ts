@@ -9,6 +9,22 @@ import { configure } from './index.js'
 // No option is set, so the application's own `configure` finds everything open.
 configure({})
 drainServers()
+adoptChildren()
+
+/** What that takes is loaded with the first child process; Node tells of it before it is started. */
+function adoptChildren(): void {
+  const { createRequire } = process.getBuiltinModule('node:module')
+  const load = createRequire(import.meta.url)
+  const { subscribe, unsubscribe } = process.getBuiltinModule('node:diagnostics_channel')
+  subscribe('child_process', function begin(message) {
+    unsubscribe('child_process', begin)
+    try {
+      load('./tree.js').adoptChildren((message as { process: object }).process)
+    } catch (error) {
+      process.emitWarning(error as Error)
+    }
+  })
+}
 
 /** The program's own `@exodos/web`, where it has one, drains the servers that it finds. */
 function drainServers(): void {

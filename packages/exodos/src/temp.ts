@@ -16,6 +16,9 @@ import { Durable } from './guardian/durable.js'
 import type { PathAction } from './guardian/records/action.js'
 import { identityOf } from './guardian/records/identity.js'
 import { randomHex } from './system/random.js'
+import { lookAfterThreads } from './tree/thread.js'
+
+lookAfterThreads()
 
 export interface TempDirOptions {
   /** Begins the name. Default: that of the program. */

@@ -168,7 +168,7 @@ describe('what a program leaves behind', () => {
       `${prelude}
       import { spawn } from 'node:child_process'
       if (process.argv[2] !== 'child') {
-        spawn(process.execPath, [process.argv[1], 'child'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] }).once('message', () => process.reallyExit(5))
+        spawn(process.execPath, [process.argv[1], 'child'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], env: { ...process.env, EXODOS_TREE: '' } }).once('message', () => process.reallyExit(5))
       } else {
         configure({ onParentLost: 'stay' })
         onExit(async () => { await sleep(50); say('hook') })

@@ -10,6 +10,7 @@ export type ExodosErrorCode =
   | 'ERR_EXODOS_LOCK'
   | 'ERR_EXODOS_LOCKED'
   | 'ERR_EXODOS_RECORD'
+  | 'ERR_EXODOS_KILLED'
 
 /** Errors are known by their code: they may come from another copy of exodos, with classes of its own. */
 const isOurs = (error: unknown, code = 'ERR_EXODOS_'): boolean =>

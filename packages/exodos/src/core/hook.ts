@@ -9,7 +9,7 @@ export const PHASES = ['announce', 'drain', 'save', 'release', 'flush'] as const
 export type Phase = (typeof PHASES)[number]
 
 /** Why the program leaves. */
-export type ReasonKind = 'natural' | 'exit' | 'signal' | 'error' | 'parent' | 'explicit'
+export type ReasonKind = 'natural' | 'exit' | 'signal' | 'error' | 'parent' | 'worker' | 'explicit'
 
 export interface Reason {
   readonly kind: ReasonKind

@@ -107,8 +107,8 @@ function describeCall(call: Call): ReportedHook {
   if (status === 'failed' || call.late === 'failed') entry.error = describeError(call.error)
   if (statusText !== undefined) entry.saying = statusText
   if (late !== undefined) entry.late = late
-  if (call.result !== undefined) entry.result = asJson(() => call.result, 'result')
-  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = asJson(record.state, 'state()')
+  if (call.result !== undefined) entry.result = asJson(() => call.result, 'result', LONGEST_RESULT)
+  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = asJson(record.state, 'state()', LONGEST_STATE)
   return entry
 }
 
@@ -134,11 +134,15 @@ export function describeError(error: unknown): ReportedError {
   }
 }
 
+/** Characters of JSON. A result may hold the report of a child process. */
+const LONGEST_RESULT = 1_000_000
+const LONGEST_STATE = 10_000
+
 /** What a hook says of itself. What can't be said never breaks the report. */
-function asJson(value: () => unknown, what: string): unknown {
+function asJson(value: () => unknown, what: string, longest: number): unknown {
   try {
     const json = JSON.stringify(value()) ?? 'null'
-    return json.length > 10_000 ? `${json.slice(0, 10_000)}…` : JSON.parse(json)
+    return json.length > longest ? `${json.slice(0, longest)}…` : JSON.parse(json)
   } catch (error) {
     return `${what} failed: ${describeError(error).message}`
   }

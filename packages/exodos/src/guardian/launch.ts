@@ -106,7 +106,7 @@ function start(command: string, args: readonly string[], env: Record<string, str
   if (child.pid === undefined) throw new Error(`${command} can't be started`)
   child.stdin?.on('error', () => {})
   child.unref()
-  ;(child.stdin as unknown as { unref(): void } | null)?.unref()
+  ;(child.stdin as unknown as { unref?(): void } | null)?.unref?.()
   return child
 }
 

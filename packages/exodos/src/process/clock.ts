@@ -30,9 +30,15 @@ export function ifStillAlive(ms: number, callback: () => void): void {
   setTimeout(callback, ms).unref()
 }
 
+/** Milliseconds. */
+const LOOK = 250
+
 /** Calls back again and again while the event loop turns; holds nothing. Returns how to stop it. */
-export function atEachBeat(callback: () => void): () => void {
-  const timer = setInterval(callback, BEAT)
+export const atEachBeat = (callback: () => void): (() => void) => every(BEAT, callback)
+export const atEachLook = (callback: () => void): (() => void) => every(LOOK, callback)
+
+function every(ms: number, callback: () => void): () => void {
+  const timer = setInterval(callback, ms)
   timer.unref?.()
   return () => clearInterval(timer)
 }

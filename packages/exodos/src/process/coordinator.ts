@@ -67,8 +67,8 @@ export interface WayOut {
   readonly policy: Policy
   /** The hook of the run under way whose code this is, also in what it awaits or has started. */
   readonly call: Call | undefined
-  /** Begins the run, or adds a reason to the one under way. */
-  leave(reason: Reason): void
+  /** Begins the run, or adds a reason to the one under way. `most`: somebody waits no longer, in milliseconds. */
+  leave(reason: Reason, most?: number): void
   /** The event loop ends now: does what can be done synchronously. */
   cut(reason: Reason): void
   /** Leaves only the reserve. */
@@ -94,6 +94,8 @@ export interface Shared {
   policy: Policy
   places: Map<string, string>
   work?: TrackStats
+  /** Errors that come of what the run itself has done, as of a child process that it has ended. */
+  isExpected?: (error: unknown) => boolean
 }
 
 /** What copies and versions of exodos know of each other's coordinator. Plain data and functions, only ever added to. */
@@ -212,10 +214,10 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     return refused
   }
 
-  leave(reason: Reason): void {
+  leave(reason: Reason, most?: number): void {
     if (this.left) return
     if (this.current) this.join(this.current, reason)
-    else inRootContext(() => this.begin(reason).start())
+    else inRootContext(() => this.begin(reason, most).start())
   }
 
   cut(reason: Reason): void {
@@ -231,7 +233,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
   }
 
   fail(error: unknown): void {
-    if (!isExitRequest(error)) this.current?.fail(error, this.call)
+    if (!isExitRequest(error) && !this.state.isExpected?.(error)) this.current?.fail(error, this.call)
   }
 
   printError(error: unknown): void {
@@ -249,7 +251,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     return records
   }
 
-  private begin(reason: Reason): Run {
+  private begin(reason: Reason, most = Number.POSITIVE_INFINITY): Run {
     const publish = publisher()
     const run = new Run(
       this.scope,
@@ -265,7 +267,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
         },
       },
       reason,
-      this.policy.grace,
+      Math.min(this.policy.grace, most),
     )
     this.current = run
     publish?.('run', 'start', { reason })

@@ -9,6 +9,7 @@ import { printUncaught } from './print-error.js'
 import { processExit } from './process-exit.js'
 import { builtin, debugTopics, listenOnce, realProcess } from './real.js'
 import { signals } from './signals.js'
+import { stopRequest } from './stop-request.js'
 import { announce, tellReport, wantsReport } from './supervised.js'
 import { uncaught } from './uncaught.js'
 import { watchRuns } from './watch.js'
@@ -26,7 +27,8 @@ export function makePlatform(out: WayOut): Platform {
   const signal = signals(out)
   const triggers: Trigger[] = [naturalEnd(out), exits, uncaught(out)]
   // Signals and the parent's channel reach the main thread alone.
-  if (!worker) triggers.push(signal, parent(out))
+  const stop = worker ? stopRequest(out) : undefined
+  triggers.push(...(stop ? [stop] : [signal, parent(out)]))
   const watching = watchRuns(out)
   if (!worker) announce()
   let installed: unknown
@@ -87,16 +89,16 @@ export function makePlatform(out: WayOut): Platform {
     watch: worker ? () => {} : watching.watch,
     deliver(makeReport, clean, { report: wanted }) {
       const debug = debugTopics().some((topic) => !OWN_TOPICS.includes(topic))
-      const isToldSupervisor = wantsReport && !worker
-      if (clean && !debug && !wanted && !isToldSupervisor) return
       try {
+        stop?.report(makeReport)
+        if (clean && !debug && !wanted && !wantsReport) return
         const report = makeReport()
         if (!clean || debug) writeError(summarize(report, debug))
         if (!report.exit) return
         if (typeof wanted === 'function') wanted(report)
         if (typeof wanted === 'string')
           writeReport(worker ? `${wanted}.${report.thread}` : wanted, `${JSON.stringify(report, null, 2)}\n`)
-        if (isToldSupervisor) tellReport(report)
+        if (wantsReport) tellReport(report)
       } catch (error) {
         writeError(`exodos: the report could not be delivered: ${error}\n`)
       }

@@ -1,12 +1,12 @@
 import { type Duration, parseDuration } from '../core/deadline.js'
 import { checkOptions, ExodosError, invalid, show } from '../core/errors.js'
 import type { Report } from '../core/report.js'
-import { realProcess } from './real.js'
+import { environment, realProcess } from './real.js'
 import { SIGNALS } from './signals.js'
 
 /** How the process leaves. Set by the application; libraries (`exodos/lib`) have no say in it. */
 export interface Options {
-  /** The most time a shutdown may take. Default 10 s, or `EXODOS_GRACE`. */
+  /** The most time a shutdown may take. Default 10 s, or `EXODOS_GRACE`; under PM2 nine tenths of its `kill_timeout`. */
   grace?: Duration
   /** `process.exit()` with asynchronous hooks: `finish` (default) lets them finish, `cut` keeps Node's behaviour. */
   processExit?: 'finish' | 'cut'
@@ -14,7 +14,7 @@ export interface Options {
   failureCode?: number
   /** `'app'` leaves a signal to the application; `'exit'` is the default for each that exodos knows. */
   signals?: Readonly<Record<string, 'exit' | 'app'>>
-  /** When the IPC channel to the parent closes. Default `'exit'`. */
+  /** When the IPC channel to the parent closes, or a parent without one dies that uses `exodos/tree`. Default `'exit'`. */
   onParentLost?: 'exit' | 'stay'
   /**
    * A thread that says where a blocked event loop is stuck, and kills the process a second after the grace period.
@@ -35,9 +35,9 @@ export interface Policy extends Required<Omit<Options, 'grace' | 'report' | 'pri
 }
 
 export function defaultPolicy(): Policy {
-  const { EXODOS_GRACE, EXODOS_REPORT } = realProcess.env
+  const { EXODOS_GRACE, EXODOS_REPORT } = environment()
   return {
-    grace: EXODOS_GRACE ? graceFrom(EXODOS_GRACE) : 10_000,
+    grace: EXODOS_GRACE ? graceFrom(EXODOS_GRACE) : underPm2(10_000),
     processExit: 'finish',
     failureCode: 1,
     signals: {},
@@ -46,6 +46,12 @@ export function defaultPolicy(): Policy {
     printError: undefined,
     report: EXODOS_REPORT || undefined,
   }
+}
+
+/** PM2 kills what is still there after its `kill_timeout`, by default 1600 ms: a part of that is for leaving. */
+function underPm2(grace: number): number {
+  const { pm_id, kill_timeout } = environment()
+  return pm_id === undefined ? grace : Math.min(grace, 0.9 * (Number(kill_timeout) || 1600))
 }
 
 /** The environment isn't the program's to mend: what can't be read warns, and the default holds. */

@@ -27,6 +27,20 @@ export function isExiting(): boolean {
   return (realProcess as unknown as { _exiting?: boolean })._exiting === true
 }
 
+/**
+ * The environment as the program is going to see it: a worker of PM2's cluster mode gets its own as JSON in one variable,
+ * which is unpacked only after what `--import` names.
+ */
+export function environment(): NodeJS.ProcessEnv {
+  const { env } = realProcess
+  if (env.pm2_env === undefined) return env
+  try {
+    return { ...env, ...JSON.parse(env.pm2_env) }
+  } catch {
+    return env
+  }
+}
+
 /** What somebody who is debugging wants to see: `order`, and a summary of every exit for any other word. */
 export function debugTopics(): string[] {
   const { EXODOS_DEBUG = '' } = realProcess.env

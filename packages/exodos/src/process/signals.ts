@@ -65,8 +65,8 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
     // All listeners: one that stayed would keep the signal from doing what it is sent for.
     realProcess.removeAllListeners(signal)
     realProcess.kill(realProcess.pid, signal)
-    // Still alive after two ticks: PID 1, for which the kernel drops signals that nobody handles.
-    clock.soon(() => clock.soon(() => out.reallyExit(128 + signalNumber(signal))))
+    // Still alive: PID 1, for which the kernel drops signals that nobody handles. Deno gives a signal back a moment later.
+    clock.soon(() => clock.wait(realProcess.versions.deno ? 100 : 0, () => out.reallyExit(128 + signalNumber(signal))))
   }
 
   return {

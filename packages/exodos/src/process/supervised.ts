@@ -1,3 +1,5 @@
+import type { Report } from '../core/report.js'
+import { seen } from '../system/proc.js'
 import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
 
 /**
@@ -7,7 +9,10 @@ import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
  * - `PID.seen` which signal has reached JavaScript, and when: its loop turned
  * - `PID.leaving` that its run has begun
  * - `PID.hang.json` what its watchdog has seen
- * - `PID.report.json` the report of its run
+ * - `PID.report.json` the report of its run, `PID.THREAD.report.json` that of a worker thread's
+ * - `PID.children` which child processes it has started, and how they have ended: a line for each
+ *
+ * And the supervisor tells them, in `passed`, which signal it has passed on to one of them alone.
  */
 const directory = realProcess.env.EXODOS_RUN
 
@@ -29,7 +34,11 @@ const once = EventEmitter as unknown as { [ANNOUNCED]?: true }
 export function announce(): void {
   if (!isSupervised || once[ANNOUNCED]) return
   once[ANNOUNCED] = true
-  const announcement: Announcement = { pid: realProcess.pid, startTime: startTime(), inspector: prepareInspector() }
+  const announcement: Announcement = {
+    pid: realProcess.pid,
+    startTime: seen(realProcess.pid)?.startTime,
+    inspector: prepareInspector(),
+  }
   tell('json', announcement)
   listenOnce('newListener', (event: string) => {
     if (event === 'SIGUSR1') tell('json', { ...announcement, inspector: undefined })
@@ -77,8 +86,8 @@ export function noteFile(): string | undefined {
 /** Does the supervisor want the report, beside where the program itself wants it? */
 export const wantsReport = isSupervised && realProcess.env.EXODOS_RUN_REPORT !== undefined
 
-export function tellReport(report: unknown): void {
-  tell('report.json', report)
+export function tellReport(report: Report): void {
+  tell(report.thread === 0 ? 'report.json' : `${report.thread}.report.json`, report)
 }
 
 /** The supervisor's directory. When that has gone, somebody else may have made one of the same name. */
@@ -89,10 +98,11 @@ function fileFor(kind: string): string | undefined {
   return isOurs ? `${directory}/${realProcess.pid}.${kind}` : undefined
 }
 
-function tell(kind: string, content: unknown): void {
+function tell(kind: string, content: unknown, isLine = false): void {
   try {
     const file = fileFor(kind)
-    if (file) builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, JSON.stringify(content))
+    const flag = isLine ? 'a' : 'w'
+    if (file) builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, `${JSON.stringify(content)}\n`, { flag })
   } catch {
     // The supervisor has gone, or files may not be written here: the program leaves as it would without one.
   }
@@ -117,12 +127,30 @@ function prepareInspector(): Announcement['inspector'] {
   }
 }
 
-/** The 22nd field of /proc/self/stat; the second may hold spaces and brackets. */
-function startTime(): string | undefined {
+/** Says that a child process was started, or has ended. */
+export function tellChild(change: ChildChange): void {
+  tell('children', change, true)
+}
+
+/** A line of what a parent says of its children. */
+export interface ChildChange {
+  readonly pid: number
+  readonly parent: number
+  /** Milliseconds since the epoch. */
+  readonly at: number
+  readonly command?: string
+  /** How it has ended. */
+  readonly exit?: { readonly code: number } | { readonly signal: string }
+}
+
+/** Has the supervisor passed this signal on to us, knowing that nobody else was sent it? */
+export function wasToUsAlone(signal: string): boolean {
   try {
-    const text = builtin<typeof import('node:fs')>('node:fs').readFileSync('/proc/self/stat', 'utf8')
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19]
+    const file = directory && `${directory}/passed`
+    return file !== undefined && read(file) === `${realProcess.pid} ${signal}`
   } catch {
-    return undefined
+    return false
   }
 }
+
+const read = (file: string) => builtin<typeof import('node:fs')>('node:fs').readFileSync(file, 'utf8')

@@ -2,7 +2,10 @@ import type { Trigger, WayOut } from './coordinator.js'
 import { emitPatch, type Interceptor, interceptors } from './emit.js'
 import { isExitRequest, surfaced } from './exit-request.js'
 import { isWorker } from './leave.js'
-import { isExiting } from './real.js'
+import { isExiting, listenOnce, realProcess } from './real.js'
+
+/** These don't ask for `process.emit`, or only when somebody listens: there a listener has to do. */
+const isEmitUnasked = realProcess.versions.bun !== undefined || realProcess.versions.deno !== undefined
 
 /**
  * Errors that nobody handles. They are seen by wrapping `process.emit`: what the listeners of the application and
@@ -51,13 +54,33 @@ export function uncaught(out: WayOut): Trigger {
       return (name === 'UnhandledPromiseRejectionWarning' && /^ExitRequest: /m.test(`${message}\n${stack}`)) || next()
     },
   }
+  const others = (event: string) => realProcess.listenerCount(event) > 1
+  const onError = (error: unknown) => {
+    if (surfaced(error)) return
+    if (!out.idle || others('uncaughtException')) return void onUncaught(() => others('uncaughtException'), [error])
+    out.printError(error)
+    realProcess.exit(1)
+  }
+  const onRejection = (reason: unknown) => {
+    if (surfaced(reason) || others('unhandledRejection')) return
+    if (others('uncaughtException')) (realProcess as NodeJS.EventEmitter).emit('uncaughtException', reason, 'unhandledRejection')
+    else onError(reason)
+  }
+
   return {
     install() {
       if (!out.host) return
+      if (isEmitUnasked) {
+        listenOnce('uncaughtException', onError)
+        listenOnce('unhandledRejection', onRejection)
+        return
+      }
       for (const [event, interceptor] of Object.entries(table)) interceptors.set(event, interceptor)
       emitPatch.install()
     },
     uninstall() {
+      realProcess.off('uncaughtException', onError)
+      realProcess.off('unhandledRejection', onRejection)
       for (const event of Object.keys(table)) interceptors.delete(event)
     },
   }

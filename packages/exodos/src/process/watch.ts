@@ -3,6 +3,7 @@ import type { Run } from '../core/run.js'
 import { startWatchdog, type Watchdog } from '../watchdog/watchdog.js'
 import { areFaked, atEachBeat } from './clock.js'
 import type { WayOut } from './coordinator.js'
+import { showLeaving, showStaying } from './family.js'
 import { builtin, realProcess } from './real.js'
 import { isSupervised, noteFile, tellLeaving, tellStaying } from './supervised.js'
 
@@ -20,6 +21,7 @@ function hasStreams(): boolean {
 export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; counted(): number } {
   let watchdog: Watchdog | undefined
   let stopBeats = () => {}
+  let isStarting = false
   let told = false
   // Of watchdogs that were stopped.
   let countedBefore = 0
@@ -29,7 +31,21 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
     const { watchdog } = out.policy
     // Beats on faked time say nothing.
     if (!out.host || !out.leaving || watchdog === 'never' || areFaked) return false
-    return run.isWaiting || watchdog === 'always' || isSupervised
+    return run.isWaiting || isWanted()
+  }
+
+  const isWanted = () => out.policy.watchdog === 'always' || isSupervised
+
+  /** What is due because a hook is waited for has time until the listeners that come after ours have been called, too. */
+  function startDue(run: Run): void {
+    if (isWanted()) start(run)
+    else if (!isStarting) {
+      isStarting = true
+      realProcess.nextTick(() => {
+        isStarting = false
+        if (!watchdog && !run.ended) start(run)
+      })
+    }
   }
 
   function start(run: Run): void {
@@ -40,7 +56,15 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
       ours: placeOf(new Error())?.replace(/(:\d+){2}$/, ''),
       notes: noteFile(),
     })
-    if (watchdog) stopBeats = atEachBeat(watchdog.beat)
+    if (!watchdog) return
+    stopBeats = atEachBeat(watchdog.beat)
+    watchdog.step(run.step)
+    watchdog.limit(run.budget.total)
+  }
+
+  function stay(): void {
+    showStaying()
+    if (isSupervised) tellStaying()
   }
 
   return {
@@ -50,15 +74,16 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
         watchdog?.stop()
         watchdog = undefined
         stopBeats()
-        if (told) tellStaying()
+        if (told) stay()
         told = false
         return
       }
-      if (isSupervised && out.leaving && !told) {
+      if (out.leaving && !told) {
         told = true
-        tellLeaving(run.budget.grace)
+        showLeaving()
+        if (isSupervised) tellLeaving(run.budget.grace)
       }
-      if (!watchdog && isDue(run)) start(run)
+      if (!watchdog && isDue(run)) startDue(run)
       watchdog?.step(run.step)
       watchdog?.limit(run.budget.total)
     },

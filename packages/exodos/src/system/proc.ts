@@ -1,5 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { constants } from 'node:os'
+const fs = () => process.getBuiltinModule('node:fs')
 
 /** A process as Linux shows it under /proc. */
 export interface Seen {
@@ -12,6 +11,9 @@ export interface Seen {
   readonly startTime: string
   /** Those that still run: others may be at work when the first one has ended. */
   readonly threads: number
+  /** The number of its terminal, 0 for none; and the process group that a key such as Ctrl-C is sent to there. */
+  readonly terminal: number
+  readonly foreground: number
 }
 
 /** Of a thread with its own number, if that is given. Undefined for what has gone, and on systems without /proc. */
@@ -19,15 +21,41 @@ export function seen(pid: number, thread?: number): Seen | undefined {
   const text = read(thread === undefined ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
-  const [state = '', parent, group, session, ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const [threads, startTime] = [Number(rest[13]), rest[15] as string]
-  return { pid, parent: Number(parent), group: Number(group), session: Number(session), state, startTime, threads }
+  const [state = '', ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
+  const startTime = rest[18] as string
+  const [parent = 0, group = 0, session = 0, terminal = 0, foreground = 0] = rest.map(Number)
+  return { pid, parent, group, session, state, startTime, threads: Number(rest[16]), terminal, foreground }
+}
+
+/** Running, or able to: of a zombie only the exit code is left. */
+export function isAlive({ pid, startTime }: Pick<Seen, 'pid' | 'startTime'>): boolean {
+  const now = seen(pid)
+  return now !== undefined && now.startTime === startTime && !/[ZX]/.test(now.state)
+}
+
+/** All that descend from a process, as long as those in between live: an orphan is a child of init. */
+export function descendantsOf(pid: number): Seen[] {
+  return childrenOf(pid).flatMap((child) => {
+    const found = seen(child)
+    return found ? [found, ...descendantsOf(child)] : []
+  })
+}
+
+function childrenOf(pid: number): number[] {
+  let threads: string[] = []
+  try {
+    threads = fs().readdirSync(`/proc/${pid}/task`)
+  } catch (error) {
+    throwUnknown(error)
+  }
+  const lists = threads.map((thread) => read(`/proc/${pid}/task/${thread}/children`) ?? '')
+  return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number))
 }
 
 export function allSeen(): Seen[] {
   let names: string[] = []
   try {
-    names = readdirSync('/proc')
+    names = fs().readdirSync('/proc')
   } catch (error) {
     throwUnknown(error)
   }
@@ -45,9 +73,26 @@ export function isPending(pid: number, signal: NodeJS.Signals): boolean {
   return isInSet(pid, 'ShdPnd', signal) === true
 }
 
+/** Is it on its way out? A process of ours shows that, see below; of any other nothing is known, which counts as no. */
+export function isLeaving(pid: number): boolean {
+  return hasExodos(pid) && catches(pid, LEAVING) === true
+}
+
+/**
+ * Who is on the way out listens for this signal, which does nothing by default: everybody who looks can see that, at once,
+ * and nothing is left behind. Programs written in Go handle it, too, and nearly all others: by those they are told apart.
+ */
+export const LEAVING = 'SIGURG'
+
+/** Has the process hooks? Few others listen for these, and none for these alone. */
+export function hasExodos(pid: number): boolean {
+  return catches(pid, 'SIGSTKFLT') === true && catches(pid, 'SIGPWR') === true && catches(pid, 'SIGFPE') === false
+}
+
 function isInSet(pid: number, set: string, signal: NodeJS.Signals): boolean | undefined {
   const bits = new RegExp(`^${set}:\\s*([0-9a-f]+)`, 'm').exec(read(`/proc/${pid}/status`) ?? '')?.[1]
-  return bits === undefined ? undefined : ((BigInt(`0x${bits}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n
+  const { signals } = process.getBuiltinModule('node:os').constants
+  return bits === undefined ? undefined : ((BigInt(`0x${bits}`) >> BigInt(signals[signal] - 1)) & 1n) === 1n
 }
 
 /** Whose process it is. */
@@ -69,7 +114,7 @@ export function commandOf(pid: number): string {
 /** Undefined where it isn't there, or not for us. That there is no descriptor left says nothing, and is thrown. */
 function read(file: string): string | undefined {
   try {
-    return readFileSync(file, 'utf8')
+    return fs().readFileSync(file, 'utf8')
   } catch (error) {
     throwUnknown(error)
     return undefined

@@ -57,7 +57,8 @@ const dirs = new Set<string>()
 afterEach(async () => {
   for (const child of live) killGroup(child)
   live.clear()
-  for (const dir of dirs) rmSync(dir, { recursive: true, force: true })
+  // A guardian may be tidying up in there.
+  for (const dir of dirs) rmSync(dir, { recursive: true, force: true, maxRetries: 5 })
   dirs.clear()
 })
 

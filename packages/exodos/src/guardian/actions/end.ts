@@ -1,5 +1,6 @@
 import { clock } from '../../process/clock.js'
-import { allSeen, environmentOf, type Seen, seen, userOf } from '../../system/proc.js'
+import type { Looks } from '../../system/looks.js'
+import { allSeen, environmentOf, isAlive, isLeaving, type Seen, seen, userOf } from '../../system/proc.js'
 import { DONE, type Outcome, type ProcessAction } from '../records/action.js'
 import type { Steps } from './steps.js'
 
@@ -19,18 +20,27 @@ export function* end(target: ProcessAction): Steps<Outcome> {
   const reason = refused(target)
   if (reason !== undefined) return { left: `process ${pid} ${reason}` }
   const found = seen(pid)
-  let rest = yield* tell(target, signal, timeout)
-  if (rest.length > 0) rest = yield* tell(target, 'SIGKILL', KILLED)
-  if (rest.length > 0)
-    throw new Error(`still there ${KILLED} ms after SIGKILL: process ${rest.map((each) => each.pid).join(', ')}`)
+  const all = () => members(target)
+  const rest = yield* tell(all, signal, timeout)
+  if (rest.length > 0) yield* kill(all)
   return found && found.startTime !== start ? { left: `process ${pid} is not the one that was recorded` } : DONE
 }
 
-/** Sends each member the signal once, those that come later as well; returns whoever is left when all have gone or time is up. */
-function* tell(target: ProcessAction, signal: string, timeout: number): Steps<Seen[]> {
+/** Kills all members, and waits until they have gone. */
+export function* kill(members: () => Seen[]): Looks<void> {
+  const rest = yield* tell(members, 'SIGKILL', KILLED)
+  if (rest.length > 0)
+    throw new Error(`still there ${KILLED} ms after SIGKILL: process ${rest.map((each) => each.pid).join(', ')}`)
+}
+
+/**
+ * Sends each member the signal once, those that come later as well; returns whoever is left when all have gone or time is
+ * up. Who is leaving already isn't asked.
+ */
+export function* tell(members: () => Seen[], signal: string, timeout: number): Looks<Seen[]> {
   const deadline = clock.now() + timeout
   const told = new Set<string>()
-  let rest = members(target)
+  let rest = members()
   let pause = FIRST_LOOK
   while (rest.length > 0 && clock.now() < deadline) {
     for (const member of rest) {
@@ -39,11 +49,11 @@ function* tell(target: ProcessAction, signal: string, timeout: number): Steps<Se
       told.add(name)
     }
     // To look for all members is dear: it is done when those that are known have gone.
-    for (let known = rest; known.length > 0 && clock.now() < deadline; known = known.filter(isStill)) {
+    for (let known = rest; known.length > 0 && clock.now() < deadline; known = known.filter(isAlive)) {
       yield { sleep: pause }
       pause = Math.min(pause * 2, LAST_LOOK)
     }
-    rest = members(target)
+    rest = members()
   }
   return rest
 }
@@ -63,7 +73,7 @@ function members({ pid, start, group, cookie }: ProcessAction): Seen[] {
     const isMember = isNumberOurs && BigInt(each.startTime) >= BigInt(start) && (each.group === pid || each.session === pid)
     return isMember || hasCookie(each.pid, cookie)
   }
-  return allSeen().filter((each) => isAlive(each) && !spared.has(each.pid) && belongs(each) && isOurs(each.pid))
+  return allSeen().filter((each) => !/[ZX]/.test(each.state) && !spared.has(each.pid) && belongs(each) && isOurs(each.pid))
 }
 
 function refused({ pid, start }: ProcessAction): string | undefined {
@@ -83,7 +93,8 @@ export function ourLine(): Set<number> {
 }
 
 function send(member: Seen, signal: string): void {
-  if (!isStill(member)) return
+  // Who is leaving already would take it for a second signal, which leaves no time.
+  if (!isAlive(member) || (signal !== 'SIGKILL' && isLeaving(member.pid))) return
   try {
     process.kill(member.pid, signal)
     // One that is stopped couldn't hear it.
@@ -95,22 +106,15 @@ function send(member: Seen, signal: string): void {
   }
 }
 
-function isStill({ pid, startTime }: Seen): boolean {
-  const now = seen(pid)
-  return now !== undefined && now.startTime === startTime && isAlive(now)
-}
-
-/** Of a zombie only the exit code is left. */
-function isAlive({ state }: Seen): boolean {
-  return state !== 'Z' && state !== 'X'
-}
-
 function isOurs(pid: number): boolean {
   const own = process.getuid?.()
   return own === 0 || userOf(pid) === own
 }
 
+/** An entry of the environment: itself, or as the first part of a list with colons. */
 export function hasCookie(pid: number, cookie: string | undefined): boolean {
   const [name, ...value] = cookie?.split('=') ?? []
-  return name !== undefined && name !== '' && environmentOf(pid, name) === value.join('=')
+  if (name === undefined || name === '') return false
+  const there = environmentOf(pid, name)
+  return there === value.join('=') || there?.startsWith(`${value.join('=')}:`) === true
 }

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { TREE } from '../../process/family.js'
 import { builtin } from '../../process/real.js'
 
 /**
@@ -26,9 +27,9 @@ const PASSED = [
 ]
 
 export function environment(): Record<string, string> {
-  return Object.fromEntries(
-    PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]])),
-  )
+  const passed = PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name] as string]]))
+  // It belongs to no tree: it is to outlive who starts it, or is ended by somebody else.
+  return { ...Object.fromEntries(passed), [TREE]: '' }
 }
 
 /** The Node that runs us. Throws where that is a program of its own, which would be started again. */

@@ -2,6 +2,7 @@ import type { ChildProcess, StdioOptions } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers'
 import { builtin } from '../../process/real.js'
+import { type Look, look } from '../../system/looks.js'
 import { sleepSync } from '../../system/sleep.js'
 import { isListenedOn } from '../records/lease.js'
 
@@ -25,8 +26,11 @@ export interface CommandResult {
   readonly error?: Error
 }
 
-/** What a step waits for: milliseconds; a program; or whether somebody listens on a socket. */
-export type Wait = { readonly sleep: number } | { readonly run: Command } | { readonly probe: string }
+/**
+ * What a step waits for: milliseconds, or until something happens that the event loop hears of; a program; or whether
+ * somebody listens on a socket.
+ */
+export type Wait = Look | { readonly run: Command } | { readonly probe: string }
 
 /** What it gets: of a program its end; of a socket undefined where that can't be known, as without an event loop. */
 type Answer = CommandResult | boolean | undefined
@@ -48,7 +52,7 @@ export async function runSteps<T>(steps: Steps<T>, isOver: () => boolean = () =>
     let result: Answer
     if ('run' in wait) result = await runCommand(wait.run)
     else if ('probe' in wait) result = await isListenedOn(wait.probe)
-    else await new Promise<void>((resolve) => void setTimeout(resolve, wait.sleep))
+    else await look(wait)
     next = isOver() ? steps.throw(STOPPED) : steps.next(result)
   }
   return next.value

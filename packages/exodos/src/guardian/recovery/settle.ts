@@ -47,7 +47,7 @@ export async function settle<E extends Entry>(
   for (const pause of [0, ...pauses]) {
     if (rest.length > 0) await sleep(pause)
     const failed: E[] = []
-    for (const entry of rest) {
+    const attempt = async (entry: E) => {
       const amend = (action: Action) => {
         ledger.amend(entry, action)
         actions.set(entry, action)
@@ -62,9 +62,21 @@ export async function settle<E extends Entry>(
         quietly(() => ledger.failed(entry, error))
       }
     }
+    for (const together of sideBySide(rest)) await Promise.all(together.map(attempt))
     rest = failed
   }
   recovered.failed.push(...rest.map((entry) => ({ action: entry.action, error: errors.get(entry) as string })))
+}
+
+/** In their order; but processes that were started with nothing in between are ended together, as each may take its time. */
+function sideBySide<E extends Entry>(entries: readonly E[]): E[][] {
+  const groups: E[][] = []
+  for (const entry of entries) {
+    const last = groups.at(-1)
+    if (last && entry.action.kind === 'process' && last[0]?.action.kind === 'process') last.push(entry)
+    else groups.push([entry])
+  }
+  return groups
 }
 
 function book<E extends Entry>(entry: E, outcome: Outcome, ledger: Ledger<E>, { left, done }: Recovered): void {

@@ -1,0 +1,167 @@
+import type { ChildProcess } from 'node:child_process'
+import { parseDuration } from '../core/deadline.js'
+import { ExodosError } from '../core/errors.js'
+import { ofLeaving } from '../process/exit-request.js'
+import { nextMark, TREE } from '../process/family.js'
+import { builtin, EventEmitter, realProcess } from '../process/real.js'
+import { coordinator } from '../process/shared.js'
+import { isSupervised, tellChild } from '../process/supervised.js'
+import { type Birth, Child, type ChildLike, type ChildSettings } from './child.js'
+import { joinCrew } from './crew.js'
+import { addEnded, lookAfterOrphans } from './orphans.js'
+import { stopChildren } from './stop.js'
+
+/** A child has less time than its parent, so that it ends by itself before it is killed. */
+const CHILDS_SHARE = 0.6
+
+/** What Node's own `spawn` is given, deep inside. */
+interface SpawnOptions {
+  file?: string
+  args?: readonly string[]
+  envPairs?: string[]
+  detached?: boolean
+  stdio?: unknown
+}
+
+type Spawning = Omit<ChildProcess, 'spawn'> & { spawn(options: SpawnOptions): number; [BORN]?: Birth }
+
+/** How a child was started: seen by one of the copies of exodos. */
+const BORN = Symbol.for('exodos.born')
+const MARKING = Symbol.for('exodos.marking')
+const once = EventEmitter as unknown as { [MARKING]?: { adopts: boolean } }
+
+/** Marks the child processes that this thread starts from now on, so that all that descends from them can be found. */
+export function markChildren(): void {
+  if (once[MARKING]) return
+  const state = { adopts: false }
+  once[MARKING] = state
+  const { subscribe } = builtin<typeof import('node:diagnostics_channel')>('node:diagnostics_channel')
+  subscribe('child_process', (message) => attend((message as { process: Spawning }).process, state))
+}
+
+/** Stops each of them on the way out, and `first`, which is about to be started. */
+export function adoptChildren(first: Spawning): void {
+  markChildren()
+  const state = once[MARKING] as { adopts: boolean }
+  state.adopts = true
+  attend(first, state)
+}
+
+/** Node tells of a child before it is started: its environment can still be changed, by nobody but us. */
+function attend(child: Spawning, state: { readonly adopts: boolean }): void {
+  // By another copy, or by the one that was there before.
+  if (Object.hasOwn(child, 'spawn')) return
+  const { spawn } = child
+  child.spawn = (options) => {
+    delete (child as { spawn?: unknown }).spawn
+    refuse(options)
+    const birth = mark(options)
+    if (birth) Object.defineProperty(child, BORN, { value: birth })
+    const result = spawn.call(child, options)
+    if (birth && state.adopts && child.pid !== undefined) watchOver(child as unknown as ChildLike, DEFAULTS)
+    return result
+  }
+}
+
+const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true }
+
+/** Changes the environment that a child is started with. Undefined for one that is to belong to nobody. */
+function mark(options: SpawnOptions): Birth | undefined {
+  const pairs = options.envPairs ?? []
+  const env = new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+  const inherited = env.get(TREE) ?? realProcess.env[TREE] ?? ''
+  if (env.get(TREE) === '' && inherited === '') return undefined
+  const isDaemon = options.detached === true && isUnconnected(options.stdio)
+  const next = isDaemon ? undefined : nextMark(inherited)
+  const { grace, report } = coordinator().state.policy
+  const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? `${report}.${++reports}` : undefined
+  const clusterId = env.get('NODE_UNIQUE_ID')
+  env.set(TREE, next ?? '')
+  env.set('EXODOS_GRACE', `${Math.round(Math.min(grace * CHILDS_SHARE, graceOf(env.get('EXODOS_GRACE'))))}ms`)
+  if (ownReport !== undefined) env.set('EXODOS_REPORT', ownReport)
+  options.envPairs = [...env].map(([name, value]) => `${name}=${value}`)
+  return { mark: next, clusterId, report: ownReport, isDaemon }
+}
+
+let reports = 0
+
+/** What the caller has set for it; what we were given ourselves is nothing of its own. */
+function graceOf(text: string | undefined): number {
+  if (text === undefined || text === realProcess.env.EXODOS_GRACE) return Number.POSITIVE_INFINITY
+  try {
+    return parseDuration(/^\d+$/.test(text) ? Number(text) : text, 'EXODOS_GRACE')
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
+
+/** Does none of its streams lead to us? Node's documentation tells to start a daemon so. */
+function isUnconnected(stdio: unknown): boolean {
+  const isOwn = (stream: unknown) =>
+    stream === 'ignore' || (typeof stream === 'number' && stream > 2) || typeof stream === 'object'
+  return Array.isArray(stdio)
+    ? stdio.slice(0, 3).length === 3 && stdio.every((stream) => stream && isOwn(stream))
+    : stdio === 'ignore'
+}
+
+/** What has been stopped on this way out, by what it was started with. */
+const stoppedCommands = new Set<string>()
+
+const commandOf = (words: readonly string[] | undefined) => JSON.stringify(words)
+
+/**
+ * Programs that keep workers start a new one for each that has ended: on the way out that would never come to an end. What
+ * is thrown is swallowed where it reaches the top.
+ */
+function refuse({ args, envPairs }: SpawnOptions): void {
+  const there = coordinator()
+  if (!there.state.exiting.signal.aborted || there.call) return
+  const isClusterWorker = envPairs?.some((pair) => pair.startsWith('NODE_UNIQUE_ID='))
+  if (!isClusterWorker && !stoppedCommands.has(commandOf(args))) return
+  throw ofLeaving(new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: ${args?.join(' ')} is not started anew`))
+}
+
+/** As soon as we leave: whoever starts a new worker for each that has crashed doesn't for those that end with us. */
+function letGoOfWorkers(): void {
+  const { workers = {} } = builtin<typeof import('node:cluster').default>('node:cluster')
+  for (const worker of Object.values(workers)) if (worker) worker.exitedAfterDisconnect = true
+}
+
+/** Whoever waits for a child that is stopped gets an error, of `exec` with what was run, of execa as well. */
+function isOfChild(error: unknown): boolean {
+  const { cmd, command, signal, exitCode, code } = (error ?? {}) as Record<string, unknown>
+  return [cmd, command].some(isText) && (isText(signal) || [code, exitCode].some((each) => typeof each === 'number'))
+}
+
+const isText = (value: unknown) => typeof value === 'string'
+
+const CHILD = Symbol.for('exodos.child')
+type Watched = ChildLike & { [BORN]?: Birth; [CHILD]?: { leave(): void } }
+
+const join = joinCrew<Child>('children', function* (children, stopping) {
+  for (const { process } of children) stoppedCommands.add(commandOf((process as unknown as ChildProcess).spawnargs))
+  coordinator().state.isExpected = isOfChild
+  return yield* stopChildren(children, stopping)
+})
+
+/** Has a child stopped on the way out. The last call decides how, and where it stands. */
+export function watchOver(process: Watched, settings: ChildSettings, clusterId?: string): void {
+  lookAfterOrphans()
+  process[CHILD]?.leave()
+  const child = new Child(process, settings, { ...process[BORN], ...(clusterId !== undefined && { clusterId }) })
+  const out = join(child)
+  const leave = () => {
+    child.over()
+    out()
+  }
+  Object.defineProperty(process, CHILD, { value: { leave }, configurable: true })
+  if (child.birth.clusterId !== undefined) coordinator().state.exiting.signal.addEventListener('abort', letGoOfWorkers)
+  const { pid } = child
+  const told = { pid, parent: realProcess.pid }
+  if (isSupervised) tellChild({ ...told, at: Date.now(), command: (process as Partial<ChildProcess>).spawnargs?.join(' ') ?? '' })
+  void child.ended.then(() => {
+    out()
+    addEnded(child)
+    if (isSupervised) tellChild({ ...told, at: Date.now(), ...child.exit() })
+  })
+}

@@ -1,0 +1,181 @@
+import type { ChildProcess } from 'node:child_process'
+import type { Worker as ClusterWorker } from 'node:cluster'
+import { readFileSync, rmSync } from 'node:fs'
+import { theGuardian } from '../guardian/durable.js'
+import { TREE } from '../process/family.js'
+import { builtin, realProcess } from '../process/real.js'
+import { hasExodos, isAlive, seen } from '../system/proc.js'
+
+/** What of a child process of Node's, or of one that looks like it, is needed. */
+export type ChildLike = Pick<ChildProcess, 'exitCode' | 'signalCode' | 'killed'> & {
+  readonly pid?: number | undefined
+  kill(signal?: NodeJS.Signals): boolean
+  once(event: string, listener: (...args: never[]) => void): unknown
+}
+
+export interface ChildSettings {
+  readonly name: string | undefined
+  readonly signal: NodeJS.Signals
+  /** Milliseconds; undefined for what its place in the order allows. */
+  readonly timeout: number | undefined
+  /** With what descends from it. */
+  readonly tree: boolean
+}
+
+/** What is known of how a child was started; nothing if nobody looked. */
+export interface Birth {
+  /** In its environment, and in that of all who inherit it. */
+  readonly mark?: string | undefined
+  /** The number of a worker of the cluster. */
+  readonly clusterId?: string | undefined
+  /** Where it writes its own report to. */
+  readonly report?: string | undefined
+  /** A session of its own, and none of its streams leads to us. */
+  readonly isDaemon?: boolean
+}
+
+/** What a program is asked to end with, by name and by number. */
+const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL', 15, 2, 1, 3, 9]
+
+/** A child process that is to be stopped. */
+export class Child {
+  readonly pid: number
+  readonly startTime: string | undefined
+  /** It leads a process group of its own. */
+  readonly isLeader: boolean
+  /** It was started in a terminal that it shares with us. */
+  readonly isInTerminal: boolean
+  /** Resolves when it has ended. */
+  readonly ended: Promise<unknown>
+  /** Somebody else has sent it a signal to end. */
+  isAsked = false
+  /** We have heard so. */
+  hasEnded = false
+  private readonly forget: () => void
+  private readonly inner: ChildLike['kill']
+
+  constructor(
+    readonly process: ChildLike,
+    readonly settings: ChildSettings,
+    readonly birth: Birth,
+  ) {
+    this.pid = process.pid as number
+    const found = seen(this.pid)
+    this.startTime = found?.startTime
+    this.isLeader = found !== undefined && found.group === this.pid
+    this.isInTerminal = found !== undefined && found.terminal !== 0 && !this.isLeader
+    this.ended = new Promise((resolve) => {
+      process.once('exit', () => {
+        this.hasEnded = true
+        resolve(undefined)
+      })
+    })
+    this.forget = birth.isDaemon ? () => {} : this.remember()
+    this.inner = process.kill
+    // Theirs and ours would be two.
+    Object.defineProperty(process, 'kill', { value: this.killByOthers, configurable: true, writable: true })
+  }
+
+  private readonly killByOthers = (signal?: NodeJS.Signals | number): boolean => {
+    const isSent = this.send(signal)
+    if (ENDING.includes(signal ?? 'SIGTERM')) this.isAsked ||= isSent
+    return isSent
+  }
+
+  private send(signal: NodeJS.Signals | number | undefined): boolean {
+    if (this.inner.call(this.process, signal as NodeJS.Signals)) return true
+    // Deno takes one that was sent a signal for ended.
+    return this.isThere(false) && realProcess.versions.deno !== undefined && realProcess.kill(this.pid, signal)
+  }
+
+  /** A daemon, in the way that Node's documentation tells how to start one. */
+  get isOnItsOwn(): boolean {
+    const { _handle } = this.process as { _handle?: { hasRef?(): boolean } | null }
+    return this.birth.isDaemon === true && _handle?.hasRef?.() === false
+  }
+
+  get cookie(): string | undefined {
+    return this.birth.mark === undefined ? undefined : `${TREE}=${this.birth.mark}`
+  }
+
+  /** Also where the event loop doesn't tell. */
+  isThere(isTurning: boolean): boolean {
+    if (this.hasEnded) return false
+    return isTurning || this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime })
+  }
+
+  /** Sends the signal; lets go of a worker of the cluster, which then closes its servers first. Says what it did. */
+  ask(isAgain: boolean): string {
+    const worker = this.clusterWorker()
+    if (worker) {
+      // Whoever starts a new one for each that has crashed doesn't for this one.
+      worker.exitedAfterDisconnect = true
+      if (!isAgain && worker.isConnected() && !hasExodos(this.pid)) {
+        worker.disconnect()
+        return 'disconnect'
+      }
+    }
+    this.send(this.settings.signal)
+    return this.settings.signal
+  }
+
+  kill(): void {
+    this.send('SIGKILL')
+  }
+
+  /** It, and all of its tree that is to end, has ended: a guardian has nothing to do. */
+  over(): void {
+    this.forget()
+  }
+
+  /** How it has ended, where we have heard of it. */
+  exit(): { exit?: { code: number } | { signal: string } } {
+    const { exitCode: code, signalCode: signal } = this.process
+    if (signal !== null) return { exit: { signal } }
+    return code === null ? {} : { exit: { code } }
+  }
+
+  /** What it has reported itself; its file is taken away. */
+  takeReport(): unknown {
+    const { report } = this.birth
+    if (report === undefined) return undefined
+    try {
+      const text = readFileSync(report, 'utf8')
+      rmSync(report, { force: true })
+      return JSON.parse(text)
+    } catch {
+      // It has none, as a program without exodos.
+      return undefined
+    }
+  }
+
+  private clusterWorker(): ClusterWorker | undefined {
+    const { clusterId } = this.birth
+    return clusterId === undefined
+      ? undefined
+      : builtin<typeof import('node:cluster').default>('node:cluster').workers?.[clusterId]
+  }
+
+  /** Written down, for when we are killed. */
+  private remember(): () => void {
+    const { pid, startTime, isLeader, cookie, settings } = this
+    if (startTime === undefined || realProcess.platform !== 'linux') return () => {}
+    const { signal, timeout = 5000, tree } = settings
+    try {
+      const { records } = theGuardian()
+      const id = records.add({
+        kind: 'process',
+        pid,
+        start: startTime,
+        group: isLeader && tree,
+        signal,
+        timeout,
+        ...(tree && cookie !== undefined && { cookie }),
+      })
+      return () => records.remove(id)
+    } catch {
+      // A full disk: it is stopped as long as we live.
+      return () => {}
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import { ExodosError } from '../core/errors.js'
+import { type HookContext, type HookRecord, RECORD, type Registration } from '../core/hook.js'
+import { clock } from '../process/clock.js'
+import { register } from '../process/face.js'
+import { coordinator } from '../process/shared.js'
+import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
+
+/** What stopping may take, in parts of it. A second signal leaves less, which is parted anew. */
+export class Time {
+  private from = clock.now()
+  private wasForced = false
+
+  constructor(
+    /** Milliseconds that are left. */
+    private readonly remaining: () => number,
+    private readonly signal?: AbortSignal,
+  ) {}
+
+  get isForced(): boolean {
+    return this.signal?.aborted === true
+  }
+
+  /** When a part is over. `most`: somebody has less, in milliseconds. */
+  at(part: number, most = Number.POSITIVE_INFINITY): number {
+    const now = clock.now()
+    if (this.isForced && !this.wasForced) this.from = now
+    this.wasForced = this.isForced
+    return this.from + part * Math.min(most, now + this.remaining() - this.from)
+  }
+
+  /** Milliseconds until then. */
+  until(part: number): number {
+    return Math.max(0, this.at(part) - clock.now())
+  }
+}
+
+/** What whoever stops something has to know of the run. */
+export interface Stopping {
+  readonly time: Time
+  readonly reason: HookContext['reason']
+  /** Does the event loop turn, so that an end is heard of? */
+  readonly isTurning: boolean
+}
+
+/** What came of it. */
+export interface Result {
+  /** For the report. */
+  readonly told: unknown
+  /** What did not go well, in words. */
+  readonly problems: readonly string[]
+}
+
+/** Stops all members at the same time. */
+type StopAll<Member> = (members: readonly Member[], stopping: Stopping) => Looks<Result>
+
+/** A part of the grace period: whoever comes after them must not starve when one hangs. */
+const SHARE = 0.8
+
+/**
+ * Those that were started with no hook registered in between: nothing says in which order they are to be stopped, so it is
+ * done at the same time. They stand in the order of the exit where the first of them was started.
+ */
+class Crew<Member> {
+  readonly members = new Set<Member>()
+  private readonly hook: Registration
+
+  constructor(
+    name: string,
+    private readonly stopAll: StopAll<Member>,
+  ) {
+    this.hook = stand(name, (stopping) => this.stopAll([...this.members], stopping))
+  }
+
+  /** Would it be called next? What has a priority of its own stands elsewhere. */
+  get isNewest(): boolean {
+    const own = (this.hook as unknown as { [RECORD]: HookRecord })[RECORD]
+    for (const record of coordinator().records()) if (record.priority <= 0) return record === own
+    return false
+  }
+
+  leave(member: Member): void {
+    this.members.delete(member)
+    if (this.members.size === 0) this.hook.cancel()
+  }
+}
+
+/** Registers what is done where it stands now in the order of the exit, also where the event loop doesn't turn. */
+export function stand(name: string, stop: (stopping: Stopping) => Looks<Result>): Registration {
+  const timeout = coordinator().state.policy.grace * SHARE
+  const begin = (ctx: HookContext, isTurning: boolean) =>
+    stop({ time: new Time(ctx.remaining, ctx.signal), reason: ctx.reason, isTurning })
+  const fn = (ctx: HookContext) => {
+    const result = lookAgain(begin(ctx, true))
+    return result instanceof Promise ? result.then((ended) => tell(ctx, ended)) : tell(ctx, result)
+  }
+  return register(true, stand, fn, { name, timeout, sync: (ctx) => tell(ctx, lookAgainSync(begin(ctx, false))) }, true)
+}
+
+function tell(ctx: HookContext, { told, problems }: Result): void {
+  ctx.result(told)
+  if (problems.length === 0) return
+  const error = new ExodosError('ERR_EXODOS_KILLED', problems.join('; '))
+  // Where it was made says nothing.
+  error.stack = `${error.name}: ${error.message}`
+  throw error
+}
+
+/** Makes the way into the crews of one kind. What `join` returns takes the member out again: it has ended. */
+export function joinCrew<Member>(name: string, stopAll: StopAll<Member>): (member: Member) => () => void {
+  let newest: Crew<Member> | undefined
+  return (member) => {
+    if (!newest || newest.members.size === 0 || !newest.isNewest) newest = new Crew(name, stopAll)
+    const crew = newest
+    crew.members.add(member)
+    return () => crew.leave(member)
+  }
+}

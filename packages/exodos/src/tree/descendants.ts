@@ -1,0 +1,55 @@
+import { hasCookie, ourLine } from '../guardian/actions/end.js'
+import { TREE } from '../process/family.js'
+import { allSeen, descendantsOf, environmentOf, isAlive, type Seen, seen } from '../system/proc.js'
+import type { Child } from './child.js'
+
+/**
+ * What descends from child processes: seen under them before they were asked; in the process group, or session, of one that
+ * leads it; or by the mark in its environment, wherever it has gone.
+ */
+export class Descendants {
+  private readonly children: readonly Child[]
+  /** With the child that they were found under. */
+  private readonly known: ReadonlyMap<Seen, Child>
+  private readonly session = seen(process.pid)?.session
+  private readonly marks: ReadonlySet<string>
+  private readonly leaders: ReadonlySet<number>
+  /** When the first of the children was started. */
+  private readonly since: number
+
+  constructor(children: readonly Child[]) {
+    this.children = children.filter((child) => child.settings.tree && child.startTime !== undefined)
+    this.known = new Map(this.children.flatMap((child) => descendantsOf(child.pid).map((found) => [found, child] as const)))
+    this.marks = new Set(this.children.flatMap(({ birth }) => birth.mark ?? []))
+    // The number of one that has ended may be somebody else's by now.
+    this.leaders = new Set(this.children.filter((child) => child.isLeader && !child.hasEnded).map(({ pid }) => pid))
+    this.since = Math.min(...this.children.map(({ startTime }) => Number(startTime)))
+  }
+
+  /** Those that are to end and haven't. */
+  living(): Seen[] {
+    if (this.children.length === 0) return []
+    const spared = ourLine()
+    const found = new Map<number, Seen>()
+    for (const [each, child] of this.known) if (isAlive(each) && !this.isEscaped(each, child)) found.set(each.pid, each)
+    for (const each of allSeen()) if (!/[ZX]/.test(each.state) && this.belongs(each)) found.set(each.pid, each)
+    for (const child of this.children) found.delete(child.pid)
+    return [...found.values()].filter(({ pid }) => !spared.has(pid))
+  }
+
+  /** Those that have made a session of their own, and scrubbed their environment: they want to be on their own. */
+  escaped(): Seen[] {
+    return [...this.known].filter(([each, child]) => isAlive(each) && this.isEscaped(each, child)).map(([each]) => each)
+  }
+
+  private isEscaped({ pid, session }: Seen, child: Child): boolean {
+    return child.cookie !== undefined && session !== this.session && session !== child.pid && !hasCookie(pid, child.cookie)
+  }
+
+  private belongs({ pid, group, session, startTime }: Seen): boolean {
+    if (Number(startTime) < this.since) return false
+    if (this.leaders.has(group) || this.leaders.has(session)) return true
+    const marks = environmentOf(pid, TREE)?.split(':') ?? []
+    return marks.some((_, i) => this.marks.has(marks.slice(0, i + 1).join(':')))
+  }
+}

@@ -1,0 +1,119 @@
+import { kill, tell } from '../guardian/actions/end.js'
+import { clock } from '../process/clock.js'
+import { realProcess } from '../process/real.js'
+import { type Looks, together } from '../system/looks.js'
+import { commandOf, hasExodos, isLeaving } from '../system/proc.js'
+import type { Child } from './child.js'
+import type { Result, Stopping } from './crew.js'
+import { Descendants } from './descendants.js'
+import { isToldByTerminal } from './terminal.js'
+
+/** A process as a report shows it. */
+export interface Named {
+  readonly pid: number
+  readonly command: string
+}
+
+/** What became of a child. */
+export interface StoppedChild extends Named {
+  /** What it was asked with; absent where it was leaving, or was asked by somebody else. */
+  asked?: string
+  exit?: { code: number } | { signal: string }
+  /** It did not end in time. */
+  killed?: true
+  report?: unknown
+}
+
+/** Parts of the time there is: then it is asked once more, at which a program of ours leaves at once; then it is killed; then all the rest. */
+const AGAIN = 0.8
+const KILL = 0.9
+const KILL_REST = 0.98
+
+/** Milliseconds in which what was killed has gone, unless the kernel holds it. */
+const GONE = 5000
+/** Milliseconds for a program of ours to show that it is leaving, when somebody else seems to have asked it. */
+const SHOW = 1000
+/** A part of the time there is, for any other. */
+const TRUST = 0.5
+/** Milliseconds between two looks at what no event tells of: a descendant, or a second signal. */
+const LOOK = 50
+
+/** Stops child processes at the same time, then what of their descendants has outlived them. */
+export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Result> {
+  const children = all.filter((child) => !child.hasEnded && !child.isOnItsOwn)
+  const descendants = new Descendants(children)
+  const results = yield* together(children.map((child) => stopChild(child, stopping)))
+  const stopped = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+  const problems = [
+    ...stopped.filter(({ killed }) => killed).map((each) => `${words(each)} did not end in time: it was killed`),
+    ...results.flatMap((result) => (result.status === 'rejected' ? (result.reason as Error).message : [])),
+  ]
+  const rest = yield* stopRest(descendants, children, stopping)
+  for (const child of children) child.over()
+  return { told: { children: stopped, ...rest.told }, problems: [...problems, ...rest.problems] }
+}
+
+/** Asks, waits, kills, and waits until it has gone. */
+function* stopChild(child: Child, { time, reason, isTurning }: Stopping): Looks<StoppedChild> {
+  const { pid } = child
+  const at = (part: number) => time.at(part, child.settings.timeout)
+  const stopped: StoppedChild = { pid, command: commandOf(pid) }
+  const begin = clock.now()
+  // Somebody else has asked already; if it doesn't seem to have heard, we do.
+  const isTold = child.isAsked || isToldByTerminal(child, reason)
+  const first = !isTold ? begin : Math.min(at(TRUST), hasExodos(pid) ? begin + SHOW : Number.POSITIVE_INFINITY)
+  let asked = 0
+  while (child.isThere(isTurning) && clock.now() < at(KILL)) {
+    const now = clock.now()
+    const isLast = time.isForced || now >= at(AGAIN)
+    if ((asked === 0 && now >= first) || (asked < 2 && isLast)) {
+      // To who is leaving it would be a second signal, which leaves no time.
+      if (isLast || !isLeaving(pid)) stopped.asked = child.ask(asked > 0)
+      asked = isLast ? 2 : 1
+    }
+    const next = asked === 0 ? first : asked === 1 ? at(AGAIN) : at(KILL)
+    yield { sleep: Math.max(0, Math.min(next - clock.now(), LOOK)), until: child.ended }
+  }
+  if (child.isThere(isTurning)) {
+    stopped.killed = true
+    child.kill()
+    for (const gone = clock.now() + GONE; child.isThere(isTurning) && clock.now() < gone; )
+      yield { sleep: gone - clock.now(), until: child.ended }
+    if (child.isThere(isTurning)) throw new Error(`${words(stopped)} is still there ${GONE} ms after SIGKILL`)
+  }
+  const report = child.takeReport()
+  return { ...stopped, ...child.exit(), ...(report !== undefined && { report }) }
+}
+
+/** Stops what has outlived children that have ended. */
+export function* stopRest(
+  descendants: Descendants,
+  children: readonly Child[],
+  { time, reason }: Stopping,
+): Looks<Result & { told: object }> {
+  const living = () => descendants.living()
+  const problems: string[] = []
+  const ended = new Map<number, Named>()
+  const members = () => {
+    const rest = living()
+    for (const { pid } of rest) if (!ended.has(pid)) ended.set(pid, named(pid))
+    return rest
+  }
+  // What a terminal has told to them, too, may be under way.
+  const isTold = children.some((child) => isToldByTerminal(child, reason))
+  while (isTold && !time.isForced && time.until(TRUST) > 0 && living().length > 0) yield { sleep: LOOK }
+  const signal = children[0]?.settings.signal ?? 'SIGTERM'
+  const left = yield* tell(members, signal, time.until(KILL_REST))
+  if (left.length > 0) {
+    problems.push(...left.map(({ pid }) => `${words(named(pid))}, a descendant, did not end in time: it was killed`))
+    yield* kill(members)
+  }
+  const escaped = descendants.escaped().map(({ pid }) => named(pid))
+  for (const each of escaped)
+    realProcess.emitWarning(`${words(each)} has left the tree: it is left alone`, { code: 'EXODOS_ESCAPED' })
+  return { told: { ...(ended.size > 0 && { ended: [...ended.values()] }), ...(escaped.length > 0 && { escaped }) }, problems }
+}
+
+const named = (pid: number): Named => ({ pid, command: commandOf(pid) })
+
+const words = ({ pid, command }: Named) => `PID ${pid} (${command})`
