@@ -39,7 +39,7 @@ export type {
   SocketAction,
 } from './guardian/records/action.js'
 
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 lookAfterThreads()
 

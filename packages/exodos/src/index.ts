@@ -15,7 +15,7 @@ import { captureSite } from './process/context.js'
 import { hold, makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { merge, type Options } from './process/policy.js'
 import { coordinator } from './process/shared.js'
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 export type { CloseOptions } from './core/closer.js'
 export type { Duration } from './core/deadline.js'

@@ -14,7 +14,7 @@ import type { Scope, ScopeOptions } from './core/scope.js'
 import type { Track } from './core/work.js'
 import { makeTracker, openScope, register, registerFinalizer, registerResource } from './process/face.js'
 import { coordinator } from './process/shared.js'
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 export type { CloseOptions } from './core/closer.js'
 export type { FinalizeOptions, Finalizer, FinalizerInfo } from './core/finalizer.js'

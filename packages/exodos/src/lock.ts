@@ -15,7 +15,7 @@ import { isSurelyDead, type Owner, thisOwner } from './guardian/records/owner.js
 import { clock } from './process/clock.js'
 import { ofLeaving } from './process/exit-request.js'
 import { coordinator } from './process/shared.js'
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 lookAfterThreads()
 

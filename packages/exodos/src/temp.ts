@@ -16,7 +16,7 @@ import { Durable } from './guardian/durable.js'
 import type { PathAction } from './guardian/records/action.js'
 import { identityOf } from './guardian/records/identity.js'
 import { randomHex } from './system/random.js'
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 lookAfterThreads()
 

@@ -12,7 +12,7 @@ import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, invalid } from './core/errors.js'
 import { markChildren, watchOver } from './tree/adopt.js'
 import type { ChildLike } from './tree/child.js'
-import { lookAfterThreads } from './tree/thread.js'
+import { lookAfterThreads } from './tree/threads.js'
 
 export type { Duration } from './core/deadline.js'
 export type { ChildLike } from './tree/child.js'

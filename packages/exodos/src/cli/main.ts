@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { doctor } from './doctor.js'
+import { ps } from './ps.js'
 import { recover } from './recover.js'
 import { run } from './run.js'
 import { type Command, readOptions, UsageError } from './usage.js'
 import { didYouMean } from './words.js'
 
-const COMMANDS: Readonly<Record<string, Command>> = { run, doctor, recover }
+const COMMANDS: Readonly<Record<string, Command>> = { run, ps, doctor, recover }
 const HELP = `Usage: exodos COMMAND [options]
 
 ${Object.entries(COMMANDS)

@@ -61,6 +61,12 @@ export function parent(out: WayOut): Trigger {
       if (!realProcess.channel) watch()
       if (!realProcess.channel || installed) return
       installed = true
+      // Node would wait for all connections first, and tell us when they have gone.
+      interceptors.set('internalMessage', (next, [message]) => {
+        const { cmd, act } = (message ?? {}) as { cmd?: unknown; act?: unknown }
+        if (cmd === 'NODE_CLUSTER' && act === 'disconnect') lost()
+        return next()
+      })
       interceptors.set('disconnect', (next) => {
         if (!byOurselves) lost()
         return next()
@@ -80,6 +86,7 @@ export function parent(out: WayOut): Trigger {
       stopLooking = undefined
       if (!installed) return
       installed = false
+      interceptors.delete('internalMessage')
       interceptors.delete('disconnect')
       realProcess.off('disconnect', lostOnBun)
       if (theirs && realProcess.disconnect === disconnect) {

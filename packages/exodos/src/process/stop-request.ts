@@ -1,5 +1,5 @@
 import type { Trigger, WayOut } from './coordinator.js'
-import { builtin, listenOnce, realProcess } from './real.js'
+import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
 
 /**
  * What a worker thread and the one that has started it know of each other: four words of shared memory, because they have
@@ -11,6 +11,8 @@ export const WORDS = {
   state: 1,
   /** 1: the other one wants the report. */
   wantsReport: 2,
+  /** Where a blocked loop was found to be. */
+  place: 3,
   count: 4,
 } as const
 
@@ -25,6 +27,11 @@ export const STATE = {
   leaving: 2,
   over: 3,
 } as const
+
+export const PLACE = { unknown: 0, other: 1, timer: 2 } as const
+
+/** The symbol by which the words are found from within, on the `EventEmitter` of `node:events`. */
+export const WORDS_KEY = 'exodos.words'
 
 /** The name of the `BroadcastChannel`: a new thread has no other way to its starter that the program doesn't see. */
 export const CHANNEL = 'exodos.threads'
@@ -49,6 +56,7 @@ export function stopRequest(out: WayOut): Trigger & { report(make: () => unknown
   function open(): Int32Array {
     const memory = new SharedArrayBuffer(4 * WORDS.count)
     const made = new Int32Array(memory)
+    Object.assign(EventEmitter, { [Symbol.for(WORDS_KEY)]: made })
     post({ kind: 'hello', thread: threads().threadId, task: taskNumber(), memory })
     listen(made, 0)
     return made

@@ -11,8 +11,7 @@ import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
  * - `PID.hang.json` what its watchdog has seen
  * - `PID.report.json` the report of its run, `PID.THREAD.report.json` that of a worker thread's
  * - `PID.children` which child processes it has started, and how they have ended: a line for each
- *
- * And the supervisor tells them, in `passed`, which signal it has passed on to one of them alone.
+ * And the supervisor tells a program, in `PID.passed`, which signal it has passed on to it alone.
  */
 const directory = realProcess.env.EXODOS_RUN
 
@@ -132,12 +131,15 @@ export function tellChild(change: ChildChange): void {
   tell('children', change, true)
 }
 
-/** A line of what a parent says of its children. */
+/** A line of what a process says of those that it has started. */
 export interface ChildChange {
   readonly pid: number
+  /** Of a worker thread; then `pid` is that of the process. */
+  readonly thread?: number
   readonly parent: number
   /** Milliseconds since the epoch. */
   readonly at: number
+  /** Absent when it has ended. */
   readonly command?: string
   /** How it has ended. */
   readonly exit?: { readonly code: number } | { readonly signal: string }
@@ -146,8 +148,8 @@ export interface ChildChange {
 /** Has the supervisor passed this signal on to us, knowing that nobody else was sent it? */
 export function wasToUsAlone(signal: string): boolean {
   try {
-    const file = directory && `${directory}/passed`
-    return file !== undefined && read(file) === `${realProcess.pid} ${signal}`
+    const file = fileFor('passed')
+    return file !== undefined && read(file) === signal
   } catch {
     return false
   }

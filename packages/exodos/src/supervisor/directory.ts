@@ -1,8 +1,8 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Report } from '../core/report.js'
-import type { Announcement } from '../process/supervised.js'
+import type { Announcement, ChildChange } from '../process/supervised.js'
 import { environmentOf, seen } from '../system/proc.js'
 import type { Hang } from '../watchdog/watchdog.js'
 import { say } from './say.js'
@@ -19,14 +19,32 @@ export interface Directory {
   /** What watchdogs have seen. */
   hangs(): Hang[]
   reports(): Report[]
+  /** The child processes and worker threads that programs have started. */
+  children(): Child[]
+  /** Tells a program that it alone is sent the signal. */
+  pass(pid: number, signal: string): void
   remove(): void
+}
+
+/** A child process, or a worker thread, as the one that has started it saw it. */
+export interface Child {
+  pid: number
+  /** Of a worker thread; then `pid` is that of its process. */
+  thread?: number
+  parent: number
+  command: string
+  /** Milliseconds since the epoch. */
+  startedAt: number
+  /** Absent for what has outlived the one that started it. */
+  endedAt?: number
+  exit?: { readonly code: number } | { readonly signal: string }
 }
 
 export function makeDirectory(): Directory {
   const path = makePath()
   const all = <T>(kind: string): T[] =>
     names(path)
-      .filter((name) => /^\d+/.exec(name)?.[0] + kind === name)
+      .filter((name) => /^\d+(\.\d+)?/.exec(name)?.[0] + kind === name)
       .map((name) => read<T>(join(path, name)))
       .filter((content) => content !== undefined)
   return {
@@ -36,6 +54,14 @@ export function makeDirectory(): Directory {
     leaving: (pid) => read<{ grace: number }>(join(path, `${pid}.leaving`))?.grace,
     hangs: () => all('.hang.json'),
     reports: () => all('.report.json'),
+    children: () => names(path).flatMap((name) => (/^\d+\.children$/.test(name) ? childrenIn(join(path, name)) : [])),
+    pass(pid, signal) {
+      try {
+        writeFileSync(join(path, `${pid}.passed`), signal)
+      } catch {
+        // The directory has gone: the program decides by what it sees of the terminal.
+      }
+    },
     remove: () => rmSync(path, { recursive: true, force: true }),
   }
 }
@@ -49,6 +75,13 @@ function makePath(): string {
     say(`blocked event loops can't be freed, and there are no reports: ${(error as Error).message}`)
     return `${prefix}${process.pid}-${Date.now()}`
   }
+}
+
+/** What a program under some `exodos run` says of itself. */
+export function announcementOf(pid: number): Announcement | undefined {
+  const path = environmentOf(pid, 'EXODOS_RUN')
+  const program = path === undefined ? undefined : read<Announcement>(join(path, `${pid}.json`))
+  return program?.startTime === seen(pid)?.startTime ? program : undefined
 }
 
 /** The marks of one `exodos run`, and of those that it runs in, in the environment of its processes. */
@@ -71,6 +104,17 @@ function names(path: string): string[] {
   } catch {
     return []
   }
+}
+
+function childrenIn(file: string): Child[] {
+  const children: Child[] = []
+  for (const line of readFileSync(file, 'utf8').split('\n').filter(Boolean)) {
+    const { pid, thread, parent, at, command, exit } = JSON.parse(line) as ChildChange
+    const there = children.filter((child) => child.pid === pid && child.thread === thread && child.endedAt === undefined).at(-1)
+    if (command !== undefined) children.push({ pid, ...(thread !== undefined && { thread }), parent, command, startedAt: at })
+    else if (there) Object.assign(there, { endedAt: at, ...(exit && { exit }) })
+  }
+  return children
 }
 
 /** Undefined for what isn't there, or is being written at this moment. */

@@ -57,6 +57,25 @@ export async function freeLoop(
   }
 }
 
+/** What a program whose loop turns makes of an expression, as text; undefined where it can't be asked. */
+export async function ask(pid: number, place: InspectorPlace, open: () => void, expression: string): Promise<string | undefined> {
+  const before = 'port' in place ? await urlAt(place.port) : place.url
+  const url = before ?? (await openAt((place as { port: number }).port, open))
+  if (!url) return undefined
+  const inspector = await attach(url)
+  try {
+    if (!(await isInspectorOf(pid, inspector))) return undefined
+    const { result } = (await inspector.post('Runtime.evaluate', { expression })) as { result: { value?: unknown } }
+    if (!before) await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
+    return typeof result.value === 'string' ? result.value : undefined
+  } catch {
+    // It is stuck, or has ended.
+    return undefined
+  } finally {
+    inspector.close()
+  }
+}
+
 /** The port may be another program's by now. */
 async function isInspectorOf(pid: number, inspector: Attached): Promise<boolean> {
   const answer = await inspector.post('Runtime.evaluate', { expression: 'process.pid' }).catch(() => undefined)

@@ -7,6 +7,7 @@ import { watchGroup } from './terminal.js'
  * - SIGPROF: Node can't listen; SIGKILL, SIGSTOP: nobody can
  * - SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT, SIGWINCH: the terminal's, which sends them to the program as well
  * - SIGCHLD: about our own child
+ * - SIGURG: ends nothing, and tells who is leaving, see system/proc.ts
  */
 const PASSED = [
   'SIGTERM',
@@ -22,7 +23,6 @@ const PASSED = [
   'SIGTRAP',
   'SIGSYS',
   'SIGPIPE',
-  'SIGURG',
   'SIGIO',
   'SIGPWR',
   'SIGXCPU',

@@ -316,6 +316,7 @@ export class Shutdown {
 
   private send(pid: number, signal: NodeJS.Signals): void {
     this.asked.set(pid, this.spent)
+    this.directory.pass(pid, signal)
     try {
       process.kill(pid, signal)
     } catch {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { Report } from '../core/report.js'
 import type { Hang } from '../watchdog/watchdog.js'
-import { makeDirectory } from './directory.js'
+import { type Child, makeDirectory } from './directory.js'
 import type { Ended } from './leave-as.js'
 import { startProgram } from './program.js'
 import { listenForSignals } from './relay.js'
@@ -34,6 +34,8 @@ export interface RunReport {
   /** What was left in the process group when the program had ended. */
   leftBehind: Process[]
   killed: Process[]
+  /** The child processes and worker threads that Node programs have started, and how they ended: also by SIGKILL. */
+  children: Child[]
   /** Of the program's processes that use exodos. */
   reports: Report[]
 }
@@ -78,6 +80,7 @@ export async function supervise(command: string, args: readonly string[], option
         hangs: directory.hangs().filter(({ where }) => where !== 'debugger'),
         leftBehind,
         killed: shutdown.killed,
+        children: directory.children(),
         reports: directory.reports(),
       })
     return ended

@@ -68,6 +68,10 @@ export function catches(pid: number, signal: NodeJS.Signals): boolean | undefine
   return isInSet(pid, 'SigCgt', signal)
 }
 
+export function ignores(pid: number, signal: NodeJS.Signals): boolean {
+  return isInSet(pid, 'SigIgn', signal) === true
+}
+
 /** Was the process sent the signal, and hasn't come to it yet? */
 export function isPending(pid: number, signal: NodeJS.Signals): boolean {
   return isInSet(pid, 'ShdPnd', signal) === true

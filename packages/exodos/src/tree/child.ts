@@ -11,6 +11,7 @@ export type ChildLike = Pick<ChildProcess, 'exitCode' | 'signalCode' | 'killed'>
   readonly pid?: number | undefined
   kill(signal?: NodeJS.Signals): boolean
   once(event: string, listener: (...args: never[]) => void): unknown
+  prependOnceListener?(event: string, listener: (...args: never[]) => void): unknown
 }
 
 export interface ChildSettings {
@@ -65,10 +66,13 @@ export class Child {
     this.isLeader = found !== undefined && found.group === this.pid
     this.isInTerminal = found !== undefined && found.terminal !== 0 && !this.isLeader
     this.ended = new Promise((resolve) => {
-      process.once('exit', () => {
+      const hear = () => {
         this.hasEnded = true
         resolve(undefined)
-      })
+      }
+      // First in line: a listener of the program may throw.
+      if (process.prependOnceListener) process.prependOnceListener('exit', hear)
+      else process.once('exit', hear)
     })
     this.forget = birth.isDaemon ? () => {} : this.remember()
     this.inner = process.kill

@@ -93,7 +93,11 @@ export function stand(name: string, stop: (stopping: Stopping) => Looks<Result>)
     const result = lookAgain(begin(ctx, true))
     return result instanceof Promise ? result.then((ended) => tell(ctx, ended)) : tell(ctx, result)
   }
-  return register(true, stand, fn, { name, timeout, sync: (ctx) => tell(ctx, lookAgainSync(begin(ctx, false))) }, true)
+  const sync = (ctx: HookContext) => tell(ctx, lookAgainSync(begin(ctx, false)))
+  const registration = register(true, stand, fn, { name, timeout, sync }, true)
+  // It was not registered by anybody's call.
+  Object.assign((registration as unknown as { [RECORD]: HookRecord })[RECORD], { site: undefined })
+  return registration
 }
 
 function tell(ctx: HookContext, { told, problems }: Result): void {

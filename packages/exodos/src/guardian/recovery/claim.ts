@@ -2,6 +2,7 @@ import { lstatSync, mkdirSync, readdirSync, renameSync, rmdirSync, statSync, unl
 import { basename, join } from 'node:path'
 import { clock } from '../../process/clock.js'
 import { randomHex } from '../../system/random.js'
+import type { Action } from '../records/action.js'
 import { Notes } from '../records/journal.js'
 import { holdLease, isLeaseHeld } from '../records/lease.js'
 import { type Entry, readJournal } from '../records/lines.js'
@@ -126,6 +127,16 @@ export async function findDead(state: string, isMeant: (owner: Owner) => boolean
     }
   }
   return dead
+}
+
+/** What would be done for a process if it died now. */
+export function recordsOf(state: string, process: { readonly pid: number; readonly start: string }): Action[] {
+  const own = list(ownersIn(state)).filter((name) => {
+    const owner = parseOwner(name)
+    return owner?.pid === process.pid && owner.start === process.start
+  })
+  const journals = own.flatMap((name) => journalsIn(join(ownersIn(state), name)))
+  return journals.flatMap((journal) => readJournal(journal).map(({ action }) => action))
 }
 
 /** How many directories of dead owners are kept. */

@@ -1,0 +1,140 @@
+import type { Worker } from 'node:worker_threads'
+import { clock } from '../process/clock.js'
+import { builtin, EventEmitter, realProcess } from '../process/real.js'
+import { coordinator } from '../process/shared.js'
+import { CHANNEL, type Message, STATE, WORDS } from '../process/stop-request.js'
+import { isSupervised, tellChild } from '../process/supervised.js'
+import { type Looks, lookAgain, together } from '../system/looks.js'
+import { joinCrew, type Result, type Stopping, Time } from './crew.js'
+import { isToBeAsked, problemsOf, stateOf, stopThread, type Thread } from './thread.js'
+
+type Threads = typeof import('node:worker_threads')
+const threads = () => builtin<Threads>('node:worker_threads')
+
+const KEY = Symbol.for('exodos.threads')
+const once = EventEmitter as unknown as { [KEY]?: true }
+
+/**
+ * Worker threads of this one that have hooks are stopped where they stand in its order, and `worker.terminate()` lets their
+ * hooks run first. Once for all copies of exodos; it costs nothing until a thread is started.
+ */
+export function lookAfterThreads(): void {
+  if (once[KEY]) return
+  once[KEY] = true
+  const { subscribe } = builtin<typeof import('node:diagnostics_channel')>('node:diagnostics_channel')
+  subscribe('worker_threads', (message) => adopt((message as { worker: Worker }).worker))
+  // It has no such channel, and tells of a thread before it starts.
+  if (realProcess.versions.bun) realProcess.on('worker', adopt)
+}
+
+/** Those that live, and how each leaves its crew. */
+const known = new Map<number, { readonly thread: Thread; leave(): void }>()
+/** Those that other threads look after. */
+const foreign = new Set<number>()
+const reports = new Map<number, unknown>()
+let channel: InstanceType<Threads['BroadcastChannel']> | undefined
+
+const isLeaving = () => coordinator().state.exiting.signal.aborted
+
+function adopt(worker: Worker): void {
+  channel ??= openChannel()
+  const number = worker.threadId
+  if (!threads().isMainThread) channel.postMessage({ kind: 'mine', thread: number } satisfies Message)
+  const inner = worker.terminate
+  const ended = new Promise((resolve) => void worker.once('exit', resolve))
+  const thread: Thread = { number, worker, terminate: () => void inner.call(worker), ended, hasEnded: false }
+  worker.terminate = function terminate(...args: unknown[]) {
+    catchUp()
+    // Node takes a callback, and warns of it.
+    return isToBeAsked(thread) && args.length === 0 ? terminateWell(thread) : inner.apply(worker, args as [])
+  }
+  // What is started on the way out is a part of that, unless it has hooks: as our own watchdog.
+  if (!isLeaving()) tellSupervisor(thread)
+  add(thread, !isLeaving())
+}
+
+/** What `worker.terminate()` does now: asks, waits no longer than the grace period, then terminates as ever. */
+function terminateWell(thread: Thread): Promise<number> {
+  const end = clock.now() + coordinator().state.policy.grace
+  thread.worker?.ref()
+  // It may be a runaway: then it isn't waited for.
+  const stopped = lookAgain(stopThread(thread, { time: new Time(() => end - clock.now()), isTurning: true }, 0))
+  return Promise.resolve(stopped).then(() => thread.ended as Promise<number>)
+}
+
+function add(thread: Thread, isJoining: boolean): void {
+  const entry = { thread, leave: isJoining ? join(thread) : () => {} }
+  known.set(thread.number, entry)
+  void thread.ended.then(() => {
+    thread.hasEnded = true
+    known.delete(thread.number)
+    entry.leave()
+  })
+}
+
+function tellSupervisor({ number, ended }: Thread): void {
+  if (!isSupervised) return
+  const told = { pid: realProcess.pid, thread: number, parent: realProcess.pid }
+  tellChild({ ...told, at: Date.now(), command: `thread ${number}` })
+  void ended.then((code) => tellChild({ ...told, at: Date.now(), exit: { code: Number(code) } }))
+}
+
+function openChannel(): InstanceType<Threads['BroadcastChannel']> {
+  const opened = new (threads().BroadcastChannel)(CHANNEL)
+  opened.onmessage = (event: unknown) => hear((event as { data: Message }).data, true)
+  opened.unref()
+  return opened
+}
+
+/** Hears what was said and not yet told us: the loop may never turn again. */
+function catchUp(): void {
+  for (let next = receive(); next; next = receive()) hear(next.message as Message, false)
+}
+
+function receive(): { message: unknown } | undefined {
+  try {
+    return channel && threads().receiveMessageOnPort(channel as never)
+  } catch {
+    // Deno takes no such channel: what the event loop has brought has to do.
+    return undefined
+  }
+}
+
+/** `isLate`: a crew that is being stopped has not asked for it. */
+function hear(message: Message, isLate: boolean): void {
+  const { kind, thread: number } = message
+  if (kind === 'mine') foreign.add(number)
+  else if (kind === 'report') reports.set(number, message.report)
+  else {
+    const { memory, task } = message
+    const there = known.get(number)
+    if (there) {
+      Object.assign(there.thread, { words: new Int32Array(memory), task })
+      if (isLate && isLeaving()) there.leave = join(there.thread)
+    } else if (threads().isMainThread && !foreign.has(number)) add(stranger(number, new Int32Array(memory), task), true)
+  }
+}
+
+/** It was started by a thread that doesn't look after it: the main thread does. */
+function stranger(number: number, words: Int32Array, task: number | undefined): Thread {
+  return { number, worker: undefined, words, task, terminate() {}, ended: whenOver(words), hasEnded: false }
+}
+
+async function whenOver(words: Int32Array): Promise<void> {
+  for (let state = stateOf(words); state !== STATE.over; state = stateOf(words))
+    await Atomics.waitAsync(words, WORDS.state, state).value
+}
+
+const join = joinCrew('threads', function* (all: readonly Thread[], stopping: Stopping): Looks<Result> {
+  catchUp()
+  const asked = all.filter(isToBeAsked)
+  const results = yield* together(asked.map((thread) => stopThread(thread, stopping)))
+  catchUp()
+  const stopped = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+  for (const each of stopped) {
+    const report = reports.get(each.thread)
+    if (report !== undefined) each.report = report
+    reports.delete(each.thread)
+  }
+  return { told: stopped, problems: stopped.flatMap(problemsOf) }
+})
