@@ -43,10 +43,11 @@ lookAfterThreads()
  * it is ended then. Those that were started with no hook registered in between are stopped at the same time. A child that is
  * leaving already, or that a terminal has told, isn't asked a second time.
  *
+ * Makes the application the host of its exit, as `onExit` of `exodos` does: a library takes `closeOnExit` of `exodos/lib`.
  * Takes what `node:child_process`, execa and `cluster.fork()` return. A second call replaces the first.
  *
  * Works on all exit paths: where the event loop can't turn the process waits for its children, and a guardian ends them when
- * it was killed, or left by `process.reallyExit` without a hook of the application's own. Has no effect on a child that has ended. Throws `ERR_EXODOS_INVALID_ARG` for bad input, and
+ * it was killed. Has no effect on a child that has ended. Throws `ERR_EXODOS_INVALID_ARG` for bad input, and
  * `ERR_EXODOS_CLOSED`, after it has asked the child to end, once the hooks have run.
  */
 export function stopOnExit<T extends ChildLike | ClusterWorkerLike>(child: T, options: StopOptions = {}): T {

@@ -367,14 +367,11 @@ export class Run {
     return Math.max(0, Math.min(end, deadline) - now)
   }
 
-  /**
-   * A hook's own timeout, but never more than its group may still use; in `release` half of that for who has none, and for
-   * all when the run was forced.
-   */
-  private limitFor({ timeout }: HookRecord, group: Group, now: number): number {
+  /** A hook's own timeout, but never more than its group may still use; in `release` without one, half of that. */
+  private limitFor(record: HookRecord, group: Group, now: number): number {
     const left = this.left(group, now)
-    const isHalf = this.phase === 'release' && (timeout === undefined || this.forced)
-    return Math.min(timeout ?? left, isHalf ? left / 2 : left)
+    if (record.timeout !== undefined) return Math.min(record.timeout, left)
+    return this.phase === 'release' ? left / 2 : left
   }
 
   /** Waits for the next beat, or for the next limit if that comes earlier. */

@@ -35,6 +35,8 @@ export const DEBOUNCE = 500
 /** Signals: the first one begins the run, a later one forces it, a third one kills. */
 export function signals(out: WayOut): Trigger & { raise(signal: string, code: number): void } {
   const installed = new Map<string, () => void>()
+  /** A listener of ours that came back would take the signal. */
+  let isDying = false
   let counted = 0
   let last = Number.NEGATIVE_INFINITY
 
@@ -62,15 +64,18 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
   }
 
   function kill(signal: string): void {
+    isDying = true
     // All listeners: one that stayed would keep the signal from doing what it is sent for.
     realProcess.removeAllListeners(signal)
     realProcess.kill(realProcess.pid, signal)
-    // Still alive: PID 1, for which the kernel drops signals that nobody handles. Deno gives a signal back a moment later.
-    clock.soon(() => clock.wait(realProcess.versions.deno ? 100 : 0, () => out.reallyExit(128 + signalNumber(signal))))
+    // Still alive after two ticks: PID 1, for which the kernel drops signals that nobody handles. Deno takes longer.
+    const leave = () => out.reallyExit(128 + signalNumber(signal))
+    clock.soon(() => (realProcess.versions.deno ? clock.wait(1000, leave) : clock.soon(leave)))
   }
 
   return {
     install() {
+      if (isDying) return
       for (const signal of SIGNALS) {
         const listener = installed.get(signal) ?? (() => onSignal(signal))
         if (out.policy.signals[signal] === 'app') {

@@ -6,7 +6,7 @@ import { nextMark, TREE } from '../process/family.js'
 import { builtin, EventEmitter, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
-import { type Birth, Child, type ChildLike, type ChildSettings } from './child.js'
+import { type Birth, Child, type ChildLike, type ChildSettings, isInExitOfChild } from './child.js'
 import { joinCrew } from './crew.js'
 import { addEnded, lookAfterOrphans } from './orphans.js'
 import { stopChildren } from './stop.js'
@@ -68,7 +68,7 @@ const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: u
 /** Changes the environment that a child is started with. Undefined for one that is to belong to nobody. */
 function mark(options: SpawnOptions): Birth | undefined {
   const pairs = options.envPairs ?? []
-  const env = new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+  const env = new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=', 1)), pair.slice(pair.indexOf('=', 1) + 1)]))
   const inherited = env.get(TREE) ?? realProcess.env[TREE] ?? ''
   if (env.get(TREE) === '' && inherited === '') return undefined
   const isDaemon = options.detached === true && isUnconnected(options.stdio)
@@ -76,7 +76,7 @@ function mark(options: SpawnOptions): Birth | undefined {
   const { grace, report } = coordinator().state.policy
   const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? `${report}.${++reports}` : undefined
   const clusterId = env.get('NODE_UNIQUE_ID')
-  env.set(TREE, next ?? '')
+  env.set(TREE, next ?? (isDaemon ? '' : inherited))
   env.set('EXODOS_GRACE', `${Math.round(Math.min(grace * CHILDS_SHARE, graceOf(env.get('EXODOS_GRACE'))))}ms`)
   if (ownReport !== undefined) env.set('EXODOS_REPORT', ownReport)
   options.envPairs = [...env].map(([name, value]) => `${name}=${value}`)
@@ -109,6 +109,10 @@ const stoppedCommands = new Set<string>()
 
 const commandOf = (words: readonly string[] | undefined) => JSON.stringify(words)
 
+/** Outside of hooks so many children are started on the way out before somebody is taken for one that starts them anew. */
+const MOST_LATE = 50
+let late = 0
+
 /**
  * Programs that keep workers start a new one for each that has ended: on the way out that would never come to an end. What
  * is thrown is swallowed where it reaches the top.
@@ -117,7 +121,7 @@ function refuse({ args, envPairs }: SpawnOptions): void {
   const there = coordinator()
   if (!there.state.exiting.signal.aborted || there.call) return
   const isClusterWorker = envPairs?.some((pair) => pair.startsWith('NODE_UNIQUE_ID='))
-  if (!isClusterWorker && !stoppedCommands.has(commandOf(args))) return
+  if (!isClusterWorker && !isInExitOfChild() && !stoppedCommands.has(commandOf(args)) && late++ < MOST_LATE) return
   throw ofLeaving(new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: ${args?.join(' ')} is not started anew`))
 }
 
@@ -138,7 +142,7 @@ const isText = (value: unknown) => typeof value === 'string'
 const CHILD = Symbol.for('exodos.child')
 type Watched = ChildLike & { [BORN]?: Birth; [CHILD]?: { leave(): void } }
 
-const join = joinCrew<Child>('children', function* (children, stopping) {
+const join = joinCrew<Child>(false, 'children', function* (children, stopping) {
   for (const { process } of children) stoppedCommands.add(commandOf((process as unknown as ChildProcess).spawnargs))
   coordinator().state.isExpected = isOfChild
   return yield* stopChildren(children, stopping)

@@ -38,6 +38,18 @@ export interface Birth {
 /** What a program is asked to end with, by name and by number. */
 const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL', 15, 2, 1, 3, 9]
 
+let isInExit = false
+
+/** Are listeners of a child's 'exit' event being called? */
+export const isInExitOfChild = () => isInExit
+
+function noteExit(): void {
+  isInExit = true
+  realProcess.nextTick(() => {
+    isInExit = false
+  })
+}
+
 /** A child process that is to be stopped. */
 export class Child {
   readonly pid: number
@@ -68,6 +80,7 @@ export class Child {
     this.ended = new Promise((resolve) => {
       const hear = () => {
         this.hasEnded = true
+        noteExit()
         resolve(undefined)
       }
       // First in line: a listener of the program may throw.

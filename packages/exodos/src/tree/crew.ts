@@ -5,10 +5,13 @@ import { register } from '../process/face.js'
 import { coordinator } from '../process/shared.js'
 import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
 
-/** What stopping may take, in parts of it. A second signal leaves less, which is parted anew. */
+/**
+ * What stopping may take, in parts of it. A second signal leaves half of what is left then, as the others have to be done as
+ * well.
+ */
 export class Time {
   private from = clock.now()
-  private wasForced = false
+  private end: number | undefined
 
   constructor(
     /** Milliseconds that are left. */
@@ -23,9 +26,11 @@ export class Time {
   /** When a part is over. `most`: somebody has less, in milliseconds. */
   at(part: number, most = Number.POSITIVE_INFINITY): number {
     const now = clock.now()
-    if (this.isForced && !this.wasForced) this.from = now
-    this.wasForced = this.isForced
-    return this.from + part * Math.min(most, now + this.remaining() - this.from)
+    if (this.isForced && this.end === undefined) {
+      this.from = now
+      this.end = now + this.remaining() / 2
+    }
+    return this.from + part * Math.min(most, (this.end ?? now + this.remaining()) - this.from)
   }
 
   /** Milliseconds until then. */
@@ -40,18 +45,15 @@ export interface Stopping {
   readonly reason: HookContext['reason']
   /** Does the event loop turn, so that an end is heard of? */
   readonly isTurning: boolean
+  /** Puts it into the report, as it is when that is made: also when its time is up. */
+  tell(result: object): void
 }
 
-/** What came of it. */
-export interface Result {
-  /** For the report. */
-  readonly told: unknown
-  /** What did not go well, in words. */
-  readonly problems: readonly string[]
-}
+/** What did not go well, in words. */
+export type Problems = readonly string[]
 
 /** Stops all members at the same time. */
-type StopAll<Member> = (members: readonly Member[], stopping: Stopping) => Looks<Result>
+type StopAll<Member> = (members: readonly Member[], stopping: Stopping) => Looks<Problems>
 
 /** A part of the grace period: whoever comes after them must not starve when one hangs. */
 const SHARE = 0.8
@@ -64,11 +66,8 @@ class Crew<Member> {
   readonly members = new Set<Member>()
   private readonly hook: Registration
 
-  constructor(
-    name: string,
-    private readonly stopAll: StopAll<Member>,
-  ) {
-    this.hook = stand(name, (stopping) => this.stopAll([...this.members], stopping))
+  constructor(guest: boolean, name: string, stopAll: StopAll<Member>) {
+    this.hook = stand(guest, name, (stopping) => stopAll([...this.members], stopping))
   }
 
   /** Would it be called next? What has a priority of its own stands elsewhere. */
@@ -85,23 +84,22 @@ class Crew<Member> {
 }
 
 /** Registers what is done where it stands now in the order of the exit, also where the event loop doesn't turn. */
-export function stand(name: string, stop: (stopping: Stopping) => Looks<Result>): Registration {
+export function stand(guest: boolean, name: string, stop: (stopping: Stopping) => Looks<Problems>): Registration {
   const timeout = coordinator().state.policy.grace * SHARE
   const begin = (ctx: HookContext, isTurning: boolean) =>
-    stop({ time: new Time(ctx.remaining, ctx.signal), reason: ctx.reason, isTurning })
+    stop({ time: new Time(ctx.remaining, ctx.signal), reason: ctx.reason, isTurning, tell: ctx.result })
   const fn = (ctx: HookContext) => {
-    const result = lookAgain(begin(ctx, true))
-    return result instanceof Promise ? result.then((ended) => tell(ctx, ended)) : tell(ctx, result)
+    const problems = lookAgain(begin(ctx, true))
+    return problems instanceof Promise ? problems.then(check) : check(problems)
   }
-  const sync = (ctx: HookContext) => tell(ctx, lookAgainSync(begin(ctx, false)))
-  const registration = register(true, stand, fn, { name, timeout, sync }, true)
+  const sync = (ctx: HookContext) => check(lookAgainSync(begin(ctx, false)))
+  const registration = register(guest, stand, fn, { name, timeout, sync }, true)
   // It was not registered by anybody's call.
   Object.assign((registration as unknown as { [RECORD]: HookRecord })[RECORD], { site: undefined })
   return registration
 }
 
-function tell(ctx: HookContext, { told, problems }: Result): void {
-  ctx.result(told)
+function check(problems: Problems): void {
   if (problems.length === 0) return
   const error = new ExodosError('ERR_EXODOS_KILLED', problems.join('; '))
   // Where it was made says nothing.
@@ -110,10 +108,10 @@ function tell(ctx: HookContext, { told, problems }: Result): void {
 }
 
 /** Makes the way into the crews of one kind. What `join` returns takes the member out again: it has ended. */
-export function joinCrew<Member>(name: string, stopAll: StopAll<Member>): (member: Member) => () => void {
+export function joinCrew<Member>(guest: boolean, name: string, stopAll: StopAll<Member>): (member: Member) => () => void {
   let newest: Crew<Member> | undefined
   return (member) => {
-    if (!newest || newest.members.size === 0 || !newest.isNewest) newest = new Crew(name, stopAll)
+    if (!newest || newest.members.size === 0 || !newest.isNewest) newest = new Crew(guest, name, stopAll)
     const crew = newest
     crew.members.add(member)
     return () => crew.leave(member)

@@ -16,12 +16,14 @@ let isStanding = false
 export function lookAfterOrphans(): void {
   if (isStanding) return
   isStanding = true
-  stand('descendants', function* (stopping) {
+  stand(false, 'descendants', function* (stopping) {
     isStanding = false
     const children = [...ended]
-    const result = yield* stopRest(new Descendants(children), children, stopping)
+    const told = {}
+    stopping.tell(told)
+    const problems = yield* stopRest(new Descendants(children), children, told, stopping)
     for (const child of children) forget(child)
-    return result
+    return problems
   })
 }
 

@@ -1,10 +1,10 @@
 import { kill, tell } from '../guardian/actions/end.js'
 import { clock } from '../process/clock.js'
-import { realProcess } from '../process/real.js'
+import { writeError } from '../process/output.js'
 import { type Looks, together } from '../system/looks.js'
 import { commandOf, hasExodos, isLeaving } from '../system/proc.js'
 import type { Child } from './child.js'
-import type { Result, Stopping } from './crew.js'
+import type { Problems, Stopping, Time } from './crew.js'
 import { Descendants } from './descendants.js'
 import { isToldByTerminal } from './terminal.js'
 
@@ -16,6 +16,7 @@ export interface Named {
 
 /** What became of a child. */
 export interface StoppedChild extends Named {
+  readonly name?: string
   /** What it was asked with; absent where it was leaving, or was asked by somebody else. */
   asked?: string
   exit?: { code: number } | { signal: string }
@@ -29,6 +30,8 @@ const AGAIN = 0.8
 const KILL = 0.9
 const KILL_REST = 0.98
 
+/** Milliseconds. */
+const MARGIN = 150
 /** Milliseconds in which what was killed has gone, unless the kernel holds it. */
 const GONE = 5000
 /** Milliseconds for a program of ours to show that it is leaving, when somebody else seems to have asked it. */
@@ -38,26 +41,40 @@ const TRUST = 0.5
 /** Milliseconds between two looks at what no event tells of: a descendant, or a second signal. */
 const LOOK = 50
 
+/** What came of a crew of them. */
+export interface StoppedChildren {
+  readonly children?: StoppedChild[]
+  /** Descendants that had outlived them. */
+  ended?: Named[]
+  /** Descendants that are left alone. */
+  escaped?: Named[]
+}
+
 /** Stops child processes at the same time, then what of their descendants has outlived them. */
-export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Result> {
+export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Problems> {
   const children = all.filter((child) => !child.hasEnded && !child.isOnItsOwn)
+  if (children.length === 0) return []
   const descendants = new Descendants(children)
-  const results = yield* together(children.map((child) => stopChild(child, stopping)))
-  const stopped = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
+  const stopped: StoppedChild[] = children.map(({ pid, settings: { name } }) => ({
+    ...named(pid),
+    ...(name !== undefined && { name }),
+  }))
+  const told: StoppedChildren = { children: stopped }
+  stopping.tell(told)
+  const results = yield* together(children.map((child, i) => stopChild(child, stopped[i] as StoppedChild, stopping)))
   const problems = [
     ...stopped.filter(({ killed }) => killed).map((each) => `${words(each)} did not end in time: it was killed`),
     ...results.flatMap((result) => (result.status === 'rejected' ? (result.reason as Error).message : [])),
   ]
-  const rest = yield* stopRest(descendants, children, stopping)
+  const more = yield* stopRest(descendants, children, told, stopping)
   for (const child of children) child.over()
-  return { told: { children: stopped, ...rest.told }, problems: [...problems, ...rest.problems] }
+  return [...problems, ...more]
 }
 
 /** Asks, waits, kills, and waits until it has gone. */
-function* stopChild(child: Child, { time, reason, isTurning }: Stopping): Looks<StoppedChild> {
+function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurning }: Stopping): Looks<void> {
   const { pid } = child
-  const at = (part: number) => time.at(part, child.settings.timeout)
-  const stopped: StoppedChild = { pid, command: commandOf(pid) }
+  const at = (part: number) => parted(time, part, child.settings.timeout)
   const begin = clock.now()
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
   const isTold = child.isAsked || isToldByTerminal(child, reason)
@@ -82,36 +99,42 @@ function* stopChild(child: Child, { time, reason, isTurning }: Stopping): Looks<
     if (child.isThere(isTurning)) throw new Error(`${words(stopped)} is still there ${GONE} ms after SIGKILL`)
   }
   const report = child.takeReport()
-  return { ...stopped, ...child.exit(), ...(report !== undefined && { report }) }
+  Object.assign(stopped, child.exit(), report !== undefined && { report })
 }
 
 /** Stops what has outlived children that have ended. */
 export function* stopRest(
   descendants: Descendants,
   children: readonly Child[],
+  told: StoppedChildren,
   { time, reason }: Stopping,
-): Looks<Result & { told: object }> {
-  const living = () => descendants.living()
+): Looks<Problems> {
   const problems: string[] = []
-  const ended = new Map<number, Named>()
   const members = () => {
-    const rest = living()
-    for (const { pid } of rest) if (!ended.has(pid)) ended.set(pid, named(pid))
+    const rest = descendants.living()
+    for (const { pid } of rest)
+      if (!told.ended?.some((each) => each.pid === pid)) told.ended = [...(told.ended ?? []), named(pid)]
     return rest
   }
   // What a terminal has told to them, too, may be under way.
   const isTold = children.some((child) => isToldByTerminal(child, reason))
-  while (isTold && !time.isForced && time.until(TRUST) > 0 && living().length > 0) yield { sleep: LOOK }
+  while (isTold && !time.isForced && time.until(TRUST) > 0 && descendants.living().length > 0) yield { sleep: LOOK }
   const signal = children[0]?.settings.signal ?? 'SIGTERM'
-  const left = yield* tell(members, signal, time.until(KILL_REST))
+  const left = yield* tell(members, signal, Math.max(0, parted(time, KILL_REST) - clock.now()))
   if (left.length > 0) {
     problems.push(...left.map(({ pid }) => `${words(named(pid))}, a descendant, did not end in time: it was killed`))
     yield* kill(members)
   }
   const escaped = descendants.escaped().map(({ pid }) => named(pid))
-  for (const each of escaped)
-    realProcess.emitWarning(`${words(each)} has left the tree: it is left alone`, { code: 'EXODOS_ESCAPED' })
-  return { told: { ...(ended.size > 0 && { ended: [...ended.values()] }), ...(escaped.length > 0 && { escaped }) }, problems }
+  if (escaped.length > 0) told.escaped = escaped
+  // A warning of Node's comes too late.
+  for (const each of escaped) writeError(`exodos: ${words(each)} has left the tree: it is left alone\n`)
+  return problems
+}
+
+/** When a part of the time is over, less what it takes to kill and to see that it has gone. */
+function parted(time: Time, part: number, most?: number): number {
+  return time.at(part, most) - Math.min(MARGIN, (time.at(1, most) - time.at(0, most)) / 5)
 }
 
 const named = (pid: number): Named => ({ pid, command: commandOf(pid) })

@@ -64,14 +64,15 @@ function isThere({ task }: Thread): boolean {
 }
 
 /**
- * Asks the thread to leave, waits, enters it where it is blocked, and terminates it. `turn`: the part of the time in which
+ * Asks the thread to leave, waits, enters it where it is blocked, and terminates it; notes in `stopped` what it does. `turn`: the part of the time in which
  * a loop that can't be freed may still turn by itself.
  */
 export function* stopThread(
   thread: Thread,
+  stopped: StoppedThread,
   { time, isTurning }: Pick<Stopping, 'time' | 'isTurning'>,
   turn = TURN,
-): Looks<StoppedThread> {
+): Looks<void> {
   const words = thread.words as Int32Array
   const isToldByEvent = isTurning && thread.worker !== undefined
   const hasHeard = () => stateOf(words) !== STATE.hooks
@@ -91,7 +92,6 @@ export function* stopThread(
 
   Atomics.store(words, WORDS.wantsReport, wantsReport() ? 1 : 0)
   ask(words, Math.max(FORCED + 1, time.until(OWN)))
-  const stopped: StoppedThread = { thread: thread.number }
   let inside: Entered | undefined
   yield* waitFor(() => isOver() || hasHeard(), CUT, PATIENCE)
   if (!isOver() && !hasHeard()) {
@@ -119,7 +119,6 @@ export function* stopThread(
   inside?.leave()
   if (!thread.hasEnded) thread.terminate()
   if (isToldByEvent) yield* waitFor(hasEnded, GONE)
-  return stopped
 }
 
 function ask(words: Int32Array, ms: number): void {

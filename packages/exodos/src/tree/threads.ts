@@ -5,8 +5,8 @@ import { coordinator } from '../process/shared.js'
 import { CHANNEL, type Message, STATE, WORDS } from '../process/stop-request.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
 import { type Looks, lookAgain, together } from '../system/looks.js'
-import { joinCrew, type Result, type Stopping, Time } from './crew.js'
-import { isToBeAsked, problemsOf, stateOf, stopThread, type Thread } from './thread.js'
+import { joinCrew, type Problems, type Stopping, Time } from './crew.js'
+import { isToBeAsked, problemsOf, type StoppedThread, stateOf, stopThread, type Thread } from './thread.js'
 
 type Threads = typeof import('node:worker_threads')
 const threads = () => builtin<Threads>('node:worker_threads')
@@ -58,7 +58,8 @@ function terminateWell(thread: Thread): Promise<number> {
   const end = clock.now() + coordinator().state.policy.grace
   thread.worker?.ref()
   // It may be a runaway: then it isn't waited for.
-  const stopped = lookAgain(stopThread(thread, { time: new Time(() => end - clock.now()), isTurning: true }, 0))
+  const stopping = { time: new Time(() => end - clock.now()), isTurning: true }
+  const stopped = lookAgain(stopThread(thread, { thread: thread.number }, stopping, 0))
   return Promise.resolve(stopped).then(() => thread.ended as Promise<number>)
 }
 
@@ -125,16 +126,17 @@ async function whenOver(words: Int32Array): Promise<void> {
     await Atomics.waitAsync(words, WORDS.state, state).value
 }
 
-const join = joinCrew('threads', function* (all: readonly Thread[], stopping: Stopping): Looks<Result> {
+const join = joinCrew(true, 'threads', function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
   catchUp()
   const asked = all.filter(isToBeAsked)
-  const results = yield* together(asked.map((thread) => stopThread(thread, stopping)))
+  const stopped: StoppedThread[] = asked.map(({ number }) => ({ thread: number }))
+  stopping.tell(stopped)
+  yield* together(asked.map((thread, i) => stopThread(thread, stopped[i] as StoppedThread, stopping)))
   catchUp()
-  const stopped = results.flatMap((result) => (result.status === 'fulfilled' ? result.value : []))
   for (const each of stopped) {
     const report = reports.get(each.thread)
     if (report !== undefined) each.report = report
     reports.delete(each.thread)
   }
-  return { told: stopped, problems: stopped.flatMap(problemsOf) }
+  return stopped.flatMap(problemsOf)
 })
