@@ -30,6 +30,9 @@ const tests = [
   'durable-edges',
   'durable-limits',
   'lock',
+  'children',
+  'threads',
+  'cluster',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
 tests.push('packages/web/test')
 

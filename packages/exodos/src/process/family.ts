@@ -28,13 +28,20 @@ export function parentInTree(): Parent | undefined {
 let own: string | undefined
 let count = 0
 
-/** What the next child is to carry. `inherited`: what it would without us. Undefined where start times aren't known. */
-export function nextMark(inherited: string): string | undefined {
+/** What all children of this thread carry. `inherited`: what they would without us. Undefined where start times aren't known. */
+export function ownMark(inherited: string): string | undefined {
   if (own === undefined) {
     const startTime = seen(realProcess.pid)?.startTime
     own = startTime === undefined ? '' : `${realProcess.pid}.${startTime}${thread()}`
   }
-  return own === '' ? undefined : `${inherited === '' ? '' : `${inherited}:`}${own}:${++count}`
+  if (own === '') return undefined
+  return inherited === '' ? own : `${inherited}:${own}`
+}
+
+/** What the next child is to carry. */
+export function nextMark(inherited: string): string | undefined {
+  const mark = ownMark(inherited)
+  return mark === undefined ? undefined : `${mark}:${++count}`
 }
 
 function thread(): string {

@@ -1,9 +1,9 @@
 import { placeOf } from '../core/hook.js'
 import type { Run } from '../core/run.js'
 import { startWatchdog, type Watchdog } from '../watchdog/watchdog.js'
-import { areFaked, atEachBeat } from './clock.js'
+import { areFaked, atEachBeat, ifStillAlive } from './clock.js'
 import type { WayOut } from './coordinator.js'
-import { showLeaving, showStaying } from './family.js'
+import { parentInTree, showLeaving, showStaying } from './family.js'
 import { builtin, realProcess } from './real.js'
 import { isSupervised, noteFile, tellLeaving, tellStaying } from './supervised.js'
 
@@ -16,6 +16,9 @@ function hasStreams(): boolean {
     return false
   }
 }
+
+/** Milliseconds: a run that is over by then needs no watchdog where a parent waits for it. */
+const SHORT = 500
 
 /** Keeps the watchdog over runs that leave: started when it is due, told each step, and stopped when the process survives. */
 export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; counted(): number } {
@@ -38,14 +41,20 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
 
   /** What is due because a hook is waited for has time until the listeners that come after ours have been called, too. */
   function startDue(run: Run): void {
-    if (isWanted()) start(run)
-    else if (!isStarting) {
-      isStarting = true
-      realProcess.nextTick(() => {
-        isStarting = false
-        if (!watchdog && !run.ended) start(run)
-      })
+    const isStoppedByParent = out.policy.watchdog !== 'always' && parentInTree() !== undefined
+    if (isStarting) return
+    if (isWanted() && !isStoppedByParent) {
+      start(run)
+      return
     }
+    isStarting = true
+    const begin = () => {
+      isStarting = false
+      if (!watchdog && !run.ended) start(run)
+    }
+    // A parent watches it as well: fifty threads that are started at once would cost all of them more time than their hooks.
+    if (isStoppedByParent) ifStillAlive(SHORT, begin)
+    else realProcess.nextTick(begin)
   }
 
   function start(run: Run): void {

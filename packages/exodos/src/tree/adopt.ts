@@ -3,12 +3,13 @@ import { parseDuration } from '../core/deadline.js'
 import { ExodosError } from '../core/errors.js'
 import { ofLeaving } from '../process/exit-request.js'
 import { nextMark, TREE } from '../process/family.js'
+import { isWorker } from '../process/leave.js'
 import { builtin, EventEmitter, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
-import { type Birth, Child, type ChildLike, type ChildSettings, isInExitOfChild } from './child.js'
+import { type Birth, Child, type ChildLike, type ChildSettings, DEFAULTS, isInExitOfChild } from './child.js'
 import { joinCrew } from './crew.js'
-import { addEnded, lookAfterOrphans } from './orphans.js'
+import { addEnded, coverAll, lookAfterOrphans } from './orphans.js'
 import { stopChildren } from './stop.js'
 
 /** A child has less time than its parent, so that it ends by itself before it is killed. */
@@ -55,7 +56,7 @@ function attend(child: Spawning, state: { readonly adopts: boolean }): void {
   child.spawn = (options) => {
     delete (child as { spawn?: unknown }).spawn
     refuse(options)
-    const birth = mark(options)
+    const birth = mark(options, state.adopts)
     if (birth) Object.defineProperty(child, BORN, { value: birth })
     const result = spawn.call(child, options)
     if (birth && state.adopts && child.pid !== undefined) watchOver(child as unknown as ChildLike, DEFAULTS)
@@ -63,24 +64,43 @@ function attend(child: Spawning, state: { readonly adopts: boolean }): void {
   }
 }
 
-const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true }
-
 /** Changes the environment that a child is started with. Undefined for one that is to belong to nobody. */
-function mark(options: SpawnOptions): Birth | undefined {
-  const pairs = options.envPairs ?? []
-  const env = new Map(pairs.map((pair) => [pair.slice(0, pair.indexOf('=', 1)), pair.slice(pair.indexOf('=', 1) + 1)]))
-  const inherited = env.get(TREE) ?? realProcess.env[TREE] ?? ''
-  if (env.get(TREE) === '' && inherited === '') return undefined
+function mark(options: SpawnOptions, adopts: boolean): Birth | undefined {
+  options.envPairs ??= []
+  const env = new Environment(options.envPairs)
+  const ours = realProcess.env[TREE] ?? ''
+  const theirs = env.get(TREE)
+  if (theirs === '') return undefined
+  const inherited = theirs ?? ours
   const isDaemon = options.detached === true && isUnconnected(options.stdio)
   const next = isDaemon ? undefined : nextMark(inherited)
   const { grace, report } = coordinator().state.policy
   const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? `${report}.${++reports}` : undefined
-  const clusterId = env.get('NODE_UNIQUE_ID')
   env.set(TREE, next ?? (isDaemon ? '' : inherited))
   env.set('EXODOS_GRACE', `${Math.round(Math.min(grace * CHILDS_SHARE, graceOf(env.get('EXODOS_GRACE'))))}ms`)
   if (ownReport !== undefined) env.set('EXODOS_REPORT', ownReport)
-  options.envPairs = [...env].map(([name, value]) => `${name}=${value}`)
-  return { mark: next, clusterId, report: ownReport, isDaemon }
+  const isCovered = adopts && next !== undefined && inherited === ours && !isWorker()
+  if (isCovered) coverAll()
+  return { mark: next, clusterId: env.get('NODE_UNIQUE_ID'), report: ownReport, isDaemon, isCovered }
+}
+
+/** `NAME=value`, as Node hands them on: changed in place, since there are many and few are ours. */
+class Environment {
+  constructor(private readonly pairs: string[]) {}
+
+  get(name: string): string | undefined {
+    return this.pairs[this.indexOf(name)]?.slice(name.length + 1)
+  }
+
+  set(name: string, value: string): void {
+    const at = this.indexOf(name)
+    if (at < 0) this.pairs.push(`${name}=${value}`)
+    else this.pairs[at] = `${name}=${value}`
+  }
+
+  private indexOf(name: string): number {
+    return this.pairs.findIndex((pair) => pair.startsWith(name) && pair[name.length] === '=')
+  }
 }
 
 let reports = 0
@@ -97,11 +117,10 @@ function graceOf(text: string | undefined): number {
 
 /** Does none of its streams lead to us? Node's documentation tells to start a daemon so. */
 function isUnconnected(stdio: unknown): boolean {
-  const isOwn = (stream: unknown) =>
-    stream === 'ignore' || (typeof stream === 'number' && stream > 2) || typeof stream === 'object'
-  return Array.isArray(stdio)
-    ? stdio.slice(0, 3).length === 3 && stdio.every((stream) => stream && isOwn(stream))
-    : stdio === 'ignore'
+  if (!Array.isArray(stdio)) return stdio === 'ignore'
+  const numberOf = (stream: unknown) =>
+    typeof stream === 'number' ? stream : (stream as { fd?: unknown } | null | undefined)?.fd
+  return stdio.length > 2 && stdio.every((stream) => stream === 'ignore' || Number(numberOf(stream)) > 2)
 }
 
 /** What has been stopped on this way out, by what it was started with. */
@@ -165,7 +184,7 @@ export function watchOver(process: Watched, settings: ChildSettings, clusterId?:
   if (isSupervised) tellChild({ ...told, at: Date.now(), command: (process as Partial<ChildProcess>).spawnargs?.join(' ') ?? '' })
   void child.ended.then(() => {
     out()
-    addEnded(child)
+    if (!child.isStopped) addEnded(child)
     if (isSupervised) tellChild({ ...told, at: Date.now(), ...child.exit() })
   })
 }

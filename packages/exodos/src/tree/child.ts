@@ -4,7 +4,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { theGuardian } from '../guardian/durable.js'
 import { TREE } from '../process/family.js'
 import { builtin, realProcess } from '../process/real.js'
-import { hasExodos, isAlive, seen } from '../system/proc.js'
+import { hasExodos, isAlive, type Seen, seen } from '../system/proc.js'
 
 /** What of a child process of Node's, or of one that looks like it, is needed. */
 export type ChildLike = Pick<ChildProcess, 'exitCode' | 'signalCode' | 'killed'> & {
@@ -33,7 +33,11 @@ export interface Birth {
   readonly report?: string | undefined
   /** A session of its own, and none of its streams leads to us. */
   readonly isDaemon?: boolean
+  /** Should we be killed, all that carries our own mark is ended. */
+  readonly isCovered?: boolean
 }
+
+export const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true }
 
 /** What a program is asked to end with, by name and by number. */
 const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL', 15, 2, 1, 3, 9]
@@ -53,17 +57,16 @@ function noteExit(): void {
 /** A child process that is to be stopped. */
 export class Child {
   readonly pid: number
-  readonly startTime: string | undefined
-  /** It leads a process group of its own. */
-  readonly isLeader: boolean
-  /** It was started in a terminal that it shares with us. */
-  readonly isInTerminal: boolean
   /** Resolves when it has ended. */
   readonly ended: Promise<unknown>
   /** Somebody else has sent it a signal to end. */
   isAsked = false
   /** We have heard so. */
   hasEnded = false
+  /** A run has stopped it, with what it has left behind. */
+  isStopped = false
+  private looked = false
+  private found: Seen | undefined
   private readonly forget: () => void
   private readonly inner: ChildLike['kill']
 
@@ -73,10 +76,6 @@ export class Child {
     readonly birth: Birth,
   ) {
     this.pid = process.pid as number
-    const found = seen(this.pid)
-    this.startTime = found?.startTime
-    this.isLeader = found !== undefined && found.group === this.pid
-    this.isInTerminal = found !== undefined && found.terminal !== 0 && !this.isLeader
     this.ended = new Promise((resolve) => {
       const hear = () => {
         this.hasEnded = true
@@ -87,10 +86,29 @@ export class Child {
       if (process.prependOnceListener) process.prependOnceListener('exit', hear)
       else process.once('exit', hear)
     })
-    this.forget = birth.isDaemon ? () => {} : this.remember()
+    const isRemembered = birth.isDaemon || (birth.isCovered && settings === DEFAULTS)
+    this.forget = isRemembered ? () => {} : this.remember()
     this.inner = process.kill
     // Theirs and ours would be two.
     Object.defineProperty(process, 'kill', { value: this.killByOthers, configurable: true, writable: true })
+  }
+
+  /** As the kernel shows it; looked up when it is needed, which for most is never. Node collects it not before its 'exit'. */
+  get seen(): Seen | undefined {
+    if (!this.looked && !this.hasEnded) {
+      this.looked = true
+      this.found = seen(this.pid)
+    }
+    return this.found
+  }
+
+  get startTime(): string | undefined {
+    return this.seen?.startTime
+  }
+
+  /** It leads a process group of its own. */
+  get isLeader(): boolean {
+    return this.seen?.group === this.pid
   }
 
   private readonly killByOthers = (signal?: NodeJS.Signals | number): boolean => {

@@ -17,18 +17,24 @@ export class Descendants {
   /** When the first of the children was started. */
   private readonly since: number
 
-  constructor(children: readonly Child[]) {
+  /** `marks`: of those that are to end as well; `spared`: of those that are not. */
+  constructor(
+    children: readonly Child[],
+    marks: readonly string[] = [],
+    private readonly spared: ReadonlySet<string> = new Set(),
+  ) {
     this.children = children.filter((child) => child.settings.tree && child.startTime !== undefined)
     this.known = new Map(this.children.flatMap((child) => descendantsOf(child.pid).map((found) => [found, child] as const)))
-    this.marks = new Set(this.children.flatMap(({ birth }) => birth.mark ?? []))
+    this.marks = new Set([...this.children.flatMap(({ birth }) => birth.mark ?? []), ...marks])
     // The number of one that has ended may be somebody else's by now.
     this.leaders = new Set(this.children.filter((child) => child.isLeader && !child.hasEnded).map(({ pid }) => pid))
-    this.since = Math.min(...this.children.map(({ startTime }) => Number(startTime)))
+    const since = marks.length > 0 ? [Number(seen(process.pid)?.startTime)] : []
+    this.since = Math.min(...since, ...this.children.map(({ startTime }) => Number(startTime)))
   }
 
   /** Those that are to end and haven't. */
   living(): Seen[] {
-    if (this.children.length === 0) return []
+    if (this.marks.size + this.leaders.size + this.known.size === 0) return []
     const spared = ourLine()
     const found = new Map<number, Seen>()
     for (const [each, child] of this.known) if (isAlive(each) && !this.isEscaped(each, child)) found.set(each.pid, each)
@@ -49,7 +55,8 @@ export class Descendants {
   private belongs({ pid, group, session, startTime }: Seen): boolean {
     if (Number(startTime) < this.since) return false
     if (this.leaders.has(group) || this.leaders.has(session)) return true
-    const marks = environmentOf(pid, TREE)?.split(':') ?? []
-    return marks.some((_, i) => this.marks.has(marks.slice(0, i + 1).join(':')))
+    const parts = environmentOf(pid, TREE)?.split(':') ?? []
+    const marks = parts.map((_, i) => parts.slice(0, i + 1).join(':'))
+    return marks.some((mark) => this.marks.has(mark)) && !marks.some((mark) => this.spared.has(mark))
   }
 }

@@ -1,5 +1,7 @@
-import { TREE } from '../process/family.js'
-import { allSeen, environmentOf } from '../system/proc.js'
+import { theGuardian } from '../guardian/durable.js'
+import { ownMark, TREE } from '../process/family.js'
+import { realProcess } from '../process/real.js'
+import { allSeen, environmentOf, seen } from '../system/proc.js'
 import type { Child } from './child.js'
 import { stand } from './crew.js'
 import { Descendants } from './descendants.js'
@@ -7,9 +9,15 @@ import { stopRest } from './stop.js'
 
 /** So many are remembered before those are forgotten of which nothing is left: to look takes some milliseconds. */
 const MOST = 64
+/** Milliseconds from asking to killing, for a guardian. */
+const TIMEOUT = 5000
 
 /** Children that have ended, and may have left something behind: a background job, or what has made a session of its own. */
 const ended = new Set<Child>()
+/** What carries our own mark belongs to one of our children: none of them has to be remembered. */
+let cover: { readonly mark: string; over(): void } | undefined
+/** The marks of children whose descendants are left alone. */
+const spared = new Set<string>()
 let isStanding = false
 
 /** To be called with the first child: what such have left behind is stopped after all of them, before whatever is older. */
@@ -19,16 +27,39 @@ export function lookAfterOrphans(): void {
   stand(false, 'descendants', function* (stopping) {
     isStanding = false
     const children = [...ended]
+    const descendants = new Descendants(children, cover ? [cover.mark] : [], spared)
     const told = {}
     stopping.tell(told)
-    const problems = yield* stopRest(new Descendants(children), children, told, stopping)
+    const problems = yield* stopRest(descendants, children, told, stopping)
     for (const child of children) forget(child)
+    cover?.over()
+    cover = undefined
     return problems
   })
 }
 
+/** All children of this process are to be stopped: one record for all of them is enough. */
+export function coverAll(): void {
+  const mark = ownMark(realProcess.env[TREE] ?? '')
+  const start = seen(realProcess.pid)?.startTime
+  if (cover || mark === undefined || start === undefined) return
+  let over = () => {}
+  try {
+    const { records } = theGuardian()
+    const cookie = `${TREE}=${mark}`
+    const { pid } = realProcess
+    const id = records.add({ kind: 'process', pid, start, group: false, signal: 'SIGTERM', timeout: TIMEOUT, cookie })
+    over = () => records.remove(id)
+  } catch {
+    // A full disk: they are stopped as long as we live.
+  }
+  cover = { mark, over }
+}
+
 export function addEnded(child: Child): void {
-  if (!child.settings.tree || child.birth.mark === undefined) {
+  const { birth, settings } = child
+  if (!settings.tree && birth.isCovered) spared.add(birth.mark as string)
+  if (!settings.tree || birth.mark === undefined || birth.isCovered) {
     child.over()
     return
   }

@@ -54,6 +54,7 @@ export interface StoppedChildren {
 export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Problems> {
   const children = all.filter((child) => !child.hasEnded && !child.isOnItsOwn)
   if (children.length === 0) return []
+  for (const child of children) child.isStopped = true
   const descendants = new Descendants(children)
   const stopped: StoppedChild[] = children.map(({ pid, settings: { name } }) => ({
     ...named(pid),
