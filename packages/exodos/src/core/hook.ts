@@ -102,6 +102,8 @@ export interface HookRecord {
   readonly scope?: ScopeState
   /** Comes and goes, as requests do: others are likely to follow. */
   brief?: boolean
+  /** Code of our own, which never keeps the event loop. */
+  readonly isOwn?: boolean
   /** Made by `finalize`. */
   readonly finalizer?: boolean
   /** Where it stands in the registry of the coordinator that has it now. */

@@ -66,6 +66,8 @@ export class Run {
   private readonly ready = new Set<Group>()
   /** The hook that is being called at this moment. */
   private calling: Call | undefined
+  /** A hook has returned a promise. */
+  private hasWaited = false
   private index = -1
   private advancing = false
   private stopBeat: (() => void) | undefined
@@ -144,9 +146,12 @@ export class Run {
     this.errors.push({ error, hook: call && hookName(call.record) })
   }
 
-  /** Has a hook returned a promise that isn't settled yet? */
-  get isWaiting(): boolean {
-    return this.open.size > 0
+  /** Has the run turned asynchronous, and is it the program's own code that may keep the event loop now? */
+  get isOthersTurn(): boolean {
+    if (!this.hasWaited) return false
+    if (this.calling) return !this.calling.record.isOwn
+    for (const { record } of this.open.keys()) if (!record.isOwn) return true
+    return false
   }
 
   /** What it is doing, in the words that a hang is reported in. */
@@ -286,6 +291,7 @@ export class Run {
   }
 
   private await(call: Call, hook: Hook, result: PromiseLike<unknown>): void {
+    this.hasWaited = true
     this.open.set(call, hook)
     call.group.open++
     this.calling = undefined

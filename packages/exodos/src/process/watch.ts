@@ -34,7 +34,7 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
     const { watchdog } = out.policy
     // Beats on faked time say nothing.
     if (!out.host || !out.leaving || watchdog === 'never' || areFaked) return false
-    return run.isWaiting || isWanted()
+    return run.isOthersTurn || isWanted()
   }
 
   const isWanted = () => out.policy.watchdog === 'always' || isSupervised

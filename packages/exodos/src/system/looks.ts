@@ -19,11 +19,12 @@ const LONGEST = 2 ** 31 - 1
 /** Waits while the event loop turns. */
 export function look({ sleep, until }: Look): Promise<void> {
   return new Promise((resolve) => {
-    const { clearTimeout, setTimeout } = process.getBuiltinModule('node:timers')
+    const { clearTimeout, setImmediate, setTimeout } = process.getBuiltinModule('node:timers')
     const timer = setTimeout(resolve, Math.min(sleep, LONGEST))
     until?.then(() => {
       clearTimeout(timer)
-      resolve()
+      // What else ends in the same turn of the event loop is one look.
+      setImmediate(resolve)
     })
   })
 }

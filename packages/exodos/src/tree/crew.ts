@@ -95,7 +95,7 @@ export function stand(guest: boolean, name: string, stop: (stopping: Stopping) =
   const sync = (ctx: HookContext) => check(lookAgainSync(begin(ctx, false)))
   const registration = register(guest, stand, fn, { name, timeout, sync }, true)
   // It was not registered by anybody's call.
-  Object.assign((registration as unknown as { [RECORD]: HookRecord })[RECORD], { site: undefined })
+  Object.assign((registration as unknown as { [RECORD]: HookRecord })[RECORD], { site: undefined, isOwn: true })
   return registration
 }
 

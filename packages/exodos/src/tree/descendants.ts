@@ -1,4 +1,5 @@
 import { hasCookie, ourLine } from '../guardian/actions/end.js'
+import { clock } from '../process/clock.js'
 import { TREE } from '../process/family.js'
 import { allSeen, descendantsOf, environmentOf, isAlive, type Seen, seen } from '../system/proc.js'
 import type { Child } from './child.js'
@@ -38,7 +39,7 @@ export class Descendants {
     const spared = ourLine()
     const found = new Map<number, Seen>()
     for (const [each, child] of this.known) if (isAlive(each) && !this.isEscaped(each, child)) found.set(each.pid, each)
-    for (const each of allSeen()) if (!/[ZX]/.test(each.state) && this.belongs(each)) found.set(each.pid, each)
+    for (const each of scan()) if (this.belongs(each) && isAlive(each)) found.set(each.pid, each)
     for (const child of this.children) found.delete(child.pid)
     return [...found.values()].filter(({ pid }) => !spared.has(pid))
   }
@@ -52,11 +53,31 @@ export class Descendants {
     return child.cookie !== undefined && session !== this.session && session !== child.pid && !hasCookie(pid, child.cookie)
   }
 
-  private belongs({ pid, group, session, startTime }: Seen): boolean {
+  private belongs({ group, session, startTime, marks }: Marked): boolean {
     if (Number(startTime) < this.since) return false
     if (this.leaders.has(group) || this.leaders.has(session)) return true
-    const parts = environmentOf(pid, TREE)?.split(':') ?? []
-    const marks = parts.map((_, i) => parts.slice(0, i + 1).join(':'))
     return marks.some((mark) => this.marks.has(mark)) && !marks.some((mark) => this.spared.has(mark))
   }
+}
+
+interface Marked extends Seen {
+  /** Its own, and those of whom it descends from. */
+  readonly marks: readonly string[]
+}
+
+/** Milliseconds for which a look at all processes holds: one crew after another looks. */
+const FRESH = 10
+let last: { readonly at: number; readonly found: readonly Marked[] } | undefined
+
+/** All processes that are younger than this one: it takes some milliseconds, most of it to read what is in an environment. */
+export function scan(): readonly Marked[] {
+  if (last && clock.now() - last.at < FRESH) return last.found
+  const since = Number(seen(process.pid)?.startTime)
+  const young = allSeen().filter(({ state, startTime }) => Number(startTime) >= since && !/[ZX]/.test(state))
+  const found = young.map((each) => {
+    const parts = environmentOf(each.pid, TREE)?.split(':') ?? []
+    return { ...each, marks: parts.map((_, i) => parts.slice(0, i + 1).join(':')) }
+  })
+  last = { at: clock.now(), found }
+  return found
 }

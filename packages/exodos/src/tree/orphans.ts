@@ -1,10 +1,10 @@
 import { theGuardian } from '../guardian/durable.js'
 import { ownMark, TREE } from '../process/family.js'
 import { realProcess } from '../process/real.js'
-import { allSeen, environmentOf, seen } from '../system/proc.js'
+import { seen } from '../system/proc.js'
 import type { Child } from './child.js'
 import { stand } from './crew.js'
-import { Descendants } from './descendants.js'
+import { Descendants, scan } from './descendants.js'
 import { stopRest } from './stop.js'
 
 /** So many are remembered before those are forgotten of which nothing is left: to look takes some milliseconds. */
@@ -65,21 +65,11 @@ export function addEnded(child: Child): void {
   }
   ended.add(child)
   if (ended.size < MOST) return
-  const there = marksThere()
+  const there = new Set(scan().flatMap(({ marks }) => marks))
   for (const each of ended) if (!there.has(each.birth.mark as string)) forget(each)
 }
 
 function forget(child: Child): void {
   child.over()
   ended.delete(child)
-}
-
-/** The marks of all processes, and of those that they descend from. */
-function marksThere(): Set<string> {
-  const there = new Set<string>()
-  for (const { pid, state } of allSeen()) {
-    const marks = /[ZX]/.test(state) ? [] : (environmentOf(pid, TREE)?.split(':') ?? [])
-    for (const i of marks.keys()) there.add(marks.slice(0, i + 1).join(':'))
-  }
-  return there
 }
