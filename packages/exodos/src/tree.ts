@@ -34,6 +34,11 @@ export interface ClusterWorkerLike {
   readonly process: ChildLike
 }
 
+/** What execa 10 returns. */
+export interface ExecaLike {
+  readonly nodeChildProcess: ChildLike
+}
+
 markChildren()
 lookAfterThreads()
 
@@ -50,10 +55,10 @@ lookAfterThreads()
  * it was killed. Has no effect on a child that has ended. Throws `ERR_EXODOS_INVALID_ARG` for bad input, and
  * `ERR_EXODOS_CLOSED`, after it has asked the child to end, once the hooks have run.
  */
-export function stopOnExit<T extends ChildLike | ClusterWorkerLike>(child: T, options: StopOptions = {}): T {
+export function stopOnExit<T extends ChildLike | ClusterWorkerLike | ExecaLike>(child: T, options: StopOptions = {}): T {
   const call = 'stopOnExit(child, options)'
   const cluster = isClusterWorker(child) ? child : undefined
-  const process = cluster?.process ?? (child as ChildLike)
+  const process = processOf(child)
   if (!isChild(process)) throw invalid(call, 'a child process, or a worker of the cluster', child)
   checkOptions(call, options, ['name', 'killSignal', 'timeout', 'tree'])
   const { name, killSignal = 'SIGTERM', timeout, tree = true } = options
@@ -63,8 +68,19 @@ export function stopOnExit<T extends ChildLike | ClusterWorkerLike>(child: T, op
   if (typeof tree !== 'boolean') throw invalid('options.tree', 'true or false', tree)
   const ms = timeout === undefined ? undefined : parseDuration(timeout, 'options.timeout')
   if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return child
-  watchOver(process, { name, signal: killSignal, timeout: ms, tree }, cluster && String(cluster.id))
+  try {
+    watchOver(process, { name, signal: killSignal, timeout: ms, tree }, cluster && String(cluster.id))
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ERR_EXODOS_CLOSED') process.kill(killSignal)
+    throw error
+  }
   return child
+}
+
+/** What execa returns is a promise that has it. */
+function processOf(child: ChildLike | ClusterWorkerLike | ExecaLike): ChildLike {
+  if (isClusterWorker(child)) return child.process
+  return (child as ExecaLike | undefined)?.nodeChildProcess ?? (child as ChildLike)
 }
 
 function isClusterWorker(child: unknown): child is ClusterWorkerLike {

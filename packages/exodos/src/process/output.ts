@@ -40,8 +40,8 @@ export function writeReport(file: string, text: string): void {
 export function hasPendingOutput(): boolean {
   // Streams are made when they are first looked at, which costs a millisecond: first ask whether anything is being written.
   const info = realProcess.getActiveResourcesInfo?.()
-  if (info && !info.some((name) => /Write|Shutdown/.test(name))) return false
-  return [realProcess.stdout, realProcess.stderr].some(isPending)
+  if (info && !info.some((name) => /Write|Shutdown|^FSReq/.test(name))) return false
+  return [realProcess.stdout, realProcess.stderr].some(isPending) || isGoingToFile()
 }
 
 /** Calls back once stdout and stderr are written, or after `limit` milliseconds. */
@@ -67,7 +67,21 @@ export function flushOutput(limit: number, done: () => void): void {
     stream.on('error', once)
     stream.write('', once)
   }
+  if (isGoingToFile()) {
+    left++
+    const look = () => (isGoingToFile() ? clock.wait(LOOK, look) : one())
+    look()
+  }
   if (left === 0) finish()
+}
+
+/** Milliseconds. */
+const LOOK = 5
+
+/** Process managers such as PM2 put a function of their own in the place of `write`, which writes to a file: Node knows of no stream then. */
+function isGoingToFile(): boolean {
+  const isOwn = [realProcess.stdout, realProcess.stderr].some((stream) => Object.hasOwn(stream, 'write'))
+  return isOwn && realProcess.getActiveResourcesInfo?.().includes('FSReqCallback') === true
 }
 
 function isPending(stream: NodeJS.WriteStream): boolean {

@@ -28,7 +28,7 @@ export const STATE = {
   over: 3,
 } as const
 
-export const PLACE = { unknown: 0, other: 1, timer: 2 } as const
+export const PLACE = { unknown: 0, message: 1, other: 2 } as const
 
 /** The symbol by which the words are found from within, on the `EventEmitter` of `node:events`. */
 export const WORDS_KEY = 'exodos.words'

@@ -4,16 +4,16 @@ import { ExodosError } from '../core/errors.js'
 import { ofLeaving } from '../process/exit-request.js'
 import { nextMark, TREE } from '../process/family.js'
 import { isWorker } from '../process/leave.js'
-import { builtin, EventEmitter, realProcess } from '../process/real.js'
+import { builtin, EventEmitter, isExiting, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
-import { type Birth, Child, type ChildLike, type ChildSettings, DEFAULTS, isInExitOfChild } from './child.js'
+import { type Birth, Child, type ChildLike, type ChildSettings, DEFAULTS, isInExitOfChild, noteSignals } from './child.js'
 import { joinCrew } from './crew.js'
 import { addEnded, coverAll, lookAfterOrphans } from './orphans.js'
 import { stopChildren } from './stop.js'
 
 /** A child has less time than its parent, so that it ends by itself before it is killed. */
-const CHILDS_SHARE = 0.6
+const CHILDS_SHARE = 0.5
 
 /** What Node's own `spawn` is given, deep inside. */
 interface SpawnOptions {
@@ -55,12 +55,24 @@ function attend(child: Spawning, state: { readonly adopts: boolean }): void {
   const { spawn } = child
   child.spawn = (options) => {
     delete (child as { spawn?: unknown }).spawn
-    refuse(options)
+    if (!isExiting()) refuse(options)
     const birth = mark(options, state.adopts)
-    if (birth) Object.defineProperty(child, BORN, { value: birth })
+    if (birth) {
+      Object.defineProperty(child, BORN, { value: birth })
+      noteSignals(child as unknown as ChildLike)
+    }
     const result = spawn.call(child, options)
-    if (birth && state.adopts && child.pid !== undefined) watchOver(child as unknown as ChildLike, DEFAULTS)
+    if (birth && state.adopts && child.pid !== undefined) adopt(child as unknown as ChildLike)
     return result
+  }
+}
+
+function adopt(child: ChildLike): void {
+  try {
+    watchOver(child, DEFAULTS)
+  } catch (error) {
+    // The hooks have run: it is started in an 'exit' event, to outlive us.
+    if ((error as { code?: unknown }).code !== 'ERR_EXODOS_CLOSED') throw error
   }
 }
 
@@ -136,9 +148,9 @@ let late = 0
  * Programs that keep workers start a new one for each that has ended: on the way out that would never come to an end. What
  * is thrown is swallowed where it reaches the top.
  */
-function refuse({ args, envPairs }: SpawnOptions): void {
+function refuse({ args, envPairs, detached, stdio }: SpawnOptions): void {
   const there = coordinator()
-  if (!there.state.exiting.signal.aborted || there.call) return
+  if (!there.state.exiting.signal.aborted || there.call || (detached && isUnconnected(stdio))) return
   const isClusterWorker = envPairs?.some((pair) => pair.startsWith('NODE_UNIQUE_ID='))
   if (!isClusterWorker && !isInExitOfChild() && !stoppedCommands.has(commandOf(args)) && late++ < MOST_LATE) return
   throw ofLeaving(new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: ${args?.join(' ')} is not started anew`))

@@ -42,6 +42,29 @@ export const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', tim
 /** What a program is asked to end with, by name and by number. */
 const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL', 15, 2, 1, 3, 9]
 
+interface Signals {
+  /** Somebody else has sent it one to end. */
+  isAsked: boolean
+  send(signal?: NodeJS.Signals): boolean
+}
+
+const SIGNALS = Symbol.for('exodos.signals')
+
+/** Takes note of what others send to a child: theirs and ours would be two, which for many programs means at once. */
+export function noteSignals(process: ChildLike & { [SIGNALS]?: Signals }): Signals {
+  if (process[SIGNALS]) return process[SIGNALS]
+  const { kill } = process
+  const signals: Signals = { isAsked: false, send: (signal) => kill.call(process, signal) }
+  const killByOthers = (signal?: NodeJS.Signals): boolean => {
+    const isSent = signals.send(signal)
+    if (ENDING.includes(signal ?? 'SIGTERM')) signals.isAsked ||= isSent
+    return isSent
+  }
+  Object.defineProperty(process, SIGNALS, { value: signals })
+  Object.defineProperty(process, 'kill', { value: killByOthers, configurable: true, writable: true })
+  return signals
+}
+
 let isInExit = false
 
 /** Are listeners of a child's 'exit' event being called? */
@@ -59,8 +82,6 @@ export class Child {
   readonly pid: number
   /** Resolves when it has ended. */
   readonly ended: Promise<unknown>
-  /** Somebody else has sent it a signal to end. */
-  isAsked = false
   /** We have heard so. */
   hasEnded = false
   /** A run has stopped it, with what it has left behind. */
@@ -68,7 +89,7 @@ export class Child {
   private looked = false
   private found: Seen | undefined
   private readonly forget: () => void
-  private readonly inner: ChildLike['kill']
+  private readonly signals: Signals
 
   constructor(
     readonly process: ChildLike,
@@ -88,9 +109,7 @@ export class Child {
     })
     const isRemembered = birth.isDaemon || (birth.isCovered && settings === DEFAULTS)
     this.forget = isRemembered ? () => {} : this.remember()
-    this.inner = process.kill
-    // Theirs and ours would be two.
-    Object.defineProperty(process, 'kill', { value: this.killByOthers, configurable: true, writable: true })
+    this.signals = noteSignals(process)
   }
 
   /** As the kernel shows it; looked up when it is needed, which for most is never. Node collects it not before its 'exit'. */
@@ -111,16 +130,14 @@ export class Child {
     return this.seen?.group === this.pid
   }
 
-  private readonly killByOthers = (signal?: NodeJS.Signals | number): boolean => {
-    const isSent = this.send(signal)
-    if (ENDING.includes(signal ?? 'SIGTERM')) this.isAsked ||= isSent
-    return isSent
+  /** Somebody else has sent it a signal to end. */
+  get isAsked(): boolean {
+    return this.signals.isAsked
   }
 
-  private send(signal: NodeJS.Signals | number | undefined): boolean {
-    if (this.inner.call(this.process, signal as NodeJS.Signals)) return true
+  private send(signal: NodeJS.Signals): void {
     // Deno takes one that was sent a signal for ended.
-    return this.isThere(false) && realProcess.versions.deno !== undefined && realProcess.kill(this.pid, signal)
+    if (!this.signals.send(signal) && this.isThere(false) && realProcess.versions.deno) realProcess.kill(this.pid, signal)
   }
 
   /** A daemon, in the way that Node's documentation tells how to start one. */

@@ -5,10 +5,7 @@ import { register } from '../process/face.js'
 import { coordinator } from '../process/shared.js'
 import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
 
-/**
- * What stopping may take, in parts of it. A second signal leaves half of what is left then, as the others have to be done as
- * well.
- */
+/** What stopping may take, in parts of it. What a second signal leaves is parted anew. */
 export class Time {
   private from = clock.now()
   private end: number | undefined
@@ -28,7 +25,7 @@ export class Time {
     const now = clock.now()
     if (this.isForced && this.end === undefined) {
       this.from = now
-      this.end = now + this.remaining() / 2
+      this.end = now + this.remaining()
     }
     return this.from + part * Math.min(most, (this.end ?? now + this.remaining()) - this.from)
   }

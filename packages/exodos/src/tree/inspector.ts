@@ -3,17 +3,19 @@ import { builtin } from '../process/real.js'
 import { PLACE, WORDS, WORDS_KEY } from '../process/stop-request.js'
 
 /**
- * Is called in the middle of whatever keeps the thread's event loop: Node dies when a timer or an immediate is ended there,
- * so it says where it is.
+ * Is called in the middle of whatever keeps the thread's event loop, and says where it is. To end what is executed there is
+ * safe where nothing of Node's is in between that would have to put something back: that is, in what a message has called.
+ * In timers, `process.nextTick`, `AsyncResource.runInAsyncScope` and others Node would abort, with all threads.
  */
 const LOOK = `{
   const { stackTraceLimit, prepareStackTrace } = Error
   Error.stackTraceLimit = Infinity
   Error.prepareStackTrace = undefined
-  const isInTimer = /process(Timers|Immediate)/.test(new Error().stack)
+  const frames = new Error().stack.split('\\n').filter((frame) => frame.includes('node:'))
   Object.assign(Error, { stackTraceLimit, prepareStackTrace })
+  const isMessage = frames.every((frame) => /node:(internal\\/(per_context\\/messageport|event_target|worker)|events)\\b/.test(frame))
   const words = process.getBuiltinModule('node:events')[Symbol.for('${WORDS_KEY}')]
-  Atomics.store(words, ${WORDS.place}, isInTimer ? ${PLACE.timer} : ${PLACE.other})
+  Atomics.store(words, ${WORDS.place}, frames.length > 0 && isMessage ? ${PLACE.message} : ${PLACE.other})
 }`
 
 /** As if the thread ended by itself, with its event loop as it is: what is synchronous is called. */

@@ -25,13 +25,14 @@ export interface StoppedChild extends Named {
   report?: unknown
 }
 
-/** Parts of the time there is: then it is asked once more, at which a program of ours leaves at once; then it is killed; then all the rest. */
-const AGAIN = 0.8
+/** Parts of the time there is: then it is killed; then all the rest. */
 const KILL = 0.9
 const KILL_REST = 0.98
 
-/** Milliseconds. */
+/** For killing, and seeing that it has gone, in milliseconds. */
 const MARGIN = 150
+/** From being asked once more, at which a program of ours leaves at once, to being killed, in milliseconds. */
+const RESERVE = 1200
 /** Milliseconds in which what was killed has gone, unless the kernel holds it. */
 const GONE = 5000
 /** Milliseconds for a program of ours to show that it is leaving, when somebody else seems to have asked it. */
@@ -76,6 +77,8 @@ export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<
 function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurning }: Stopping): Looks<void> {
   const { pid } = child
   const at = (part: number) => parted(time, part, child.settings.timeout)
+  // Who is asked once more needs its own reserve for that.
+  const again = () => at(KILL) - Math.min(RESERVE, (at(1) - at(0)) / 5)
   const begin = clock.now()
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
   const isTold = child.isAsked || isToldByTerminal(child, reason)
@@ -83,13 +86,13 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
   let asked = 0
   while (child.isThere(isTurning) && clock.now() < at(KILL)) {
     const now = clock.now()
-    const isLast = time.isForced || now >= at(AGAIN)
+    const isLast = time.isForced || now >= again()
     if ((asked === 0 && now >= first) || (asked < 2 && isLast)) {
       // To who is leaving it would be a second signal, which leaves no time.
       if (isLast || !isLeaving(pid)) stopped.asked = child.ask(asked > 0)
       asked = isLast ? 2 : 1
     }
-    const next = asked === 0 ? first : asked === 1 ? at(AGAIN) : at(KILL)
+    const next = asked === 0 ? first : asked === 1 ? again() : at(KILL)
     yield { sleep: Math.max(0, Math.min(next - clock.now(), LOOK)), until: child.ended }
   }
   if (child.isThere(isTurning)) {

@@ -15,7 +15,7 @@ const TERMINATE = 0.9
 const GONE = 0.98
 /** The same for a loop that has not turned since it was asked, and can't be freed. */
 const TURN = 0.5
-/** For its loop to turn, in milliseconds, before it is taken for blocked. What is to be finished, `drain` has waited for. */
+/** For its loop to turn, in milliseconds, before it is taken for blocked. */
 const PATIENCE = 250
 /** For an answer of what has entered a blocked loop, in milliseconds. */
 const ENTERED = 1000
@@ -93,18 +93,22 @@ export function* stopThread(
   Atomics.store(words, WORDS.wantsReport, wantsReport() ? 1 : 0)
   ask(words, Math.max(FORCED + 1, time.until(OWN)))
   let inside: Entered | undefined
-  yield* waitFor(() => isOver() || hasHeard(), CUT, PATIENCE)
-  if (!isOver() && !hasHeard()) {
+  const isAwake = () => isOver() || hasHeard()
+  yield* waitFor(isAwake, CUT, PATIENCE)
+  if (!isAwake()) {
     stopped.blocked = true
     inside = enter(thread.number)
+    // What works may come to an end by itself; what sleeps waits for somebody else.
+    if (!isAsleep(thread)) yield* waitFor(isAwake, turn)
     inside.look()
     const place = () => Atomics.load(words, WORDS.place)
-    yield* waitFor(() => isOver() || hasHeard() || place() !== PLACE.unknown, TURN, ENTERED)
-    if (place() === PLACE.other && !hasHeard()) {
+    yield* waitFor(() => isAwake() || place() !== PLACE.unknown, CUT, ENTERED)
+    if (place() === PLACE.message && !isAwake()) {
       inside.free()
       stopped.freed = true
+      yield* waitFor(isAwake, CUT, ENTERED)
     }
-    yield* waitFor(() => isOver() || hasHeard(), stopped.freed ? TURN : turn)
+    yield* waitFor(isAwake, turn)
   }
   // Others may still want something of its own 'exit' event.
   if (hasHeard()) yield* waitFor(hasEnded, CUT)
@@ -119,6 +123,11 @@ export function* stopThread(
   inside?.leave()
   if (!thread.hasEnded) thread.terminate()
   if (isToldByEvent) yield* waitFor(hasEnded, GONE)
+}
+
+/** As in `Atomics.wait`, where the threads of pools wait for work. */
+function isAsleep({ task }: Thread): boolean {
+  return task !== undefined && seen(realProcess.pid, task)?.state === 'S'
 }
 
 function ask(words: Int32Array, ms: number): void {

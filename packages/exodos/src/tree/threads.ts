@@ -45,8 +45,10 @@ function adopt(worker: Worker): void {
   const thread: Thread = { number, worker, terminate: () => void inner.call(worker), ended, hasEnded: false }
   worker.terminate = function terminate(...args: unknown[]) {
     catchUp()
-    // Node takes a callback, and warns of it.
-    return isToBeAsked(thread) && args.length === 0 ? terminateWell(thread) : inner.apply(worker, args as [])
+    if (!isToBeAsked(thread)) return inner.apply(worker, args as [])
+    const [callback] = args
+    if (typeof callback === 'function') worker.once('exit', (code) => callback(null, code))
+    return terminateWell(thread)
   }
   // What is started on the way out is a part of that, unless it has hooks: as our own watchdog.
   if (!isLeaving()) tellSupervisor(thread)
@@ -111,8 +113,18 @@ function hear(message: Message, isLate: boolean): void {
     const there = known.get(number)
     if (there) {
       Object.assign(there.thread, { words: new Int32Array(memory), task })
-      if (isLate && isLeaving()) there.leave = join(there.thread)
+      if (isLate && isLeaving()) there.leave = joinLate(there.thread)
     } else if (threads().isMainThread && !foreign.has(number)) add(stranger(number, new Int32Array(memory), task), true)
+  }
+}
+
+function joinLate(thread: Thread): () => void {
+  try {
+    return join(thread)
+  } catch (error) {
+    // All hooks have run: it ends with us.
+    if ((error as { code?: unknown }).code !== 'ERR_EXODOS_CLOSED') throw error
+    return () => {}
   }
 }
 
@@ -127,12 +139,14 @@ async function whenOver(words: Int32Array): Promise<void> {
 }
 
 const join = joinCrew(true, 'threads', function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
-  catchUp()
-  const asked = all.filter(isToBeAsked)
-  const stopped: StoppedThread[] = asked.map(({ number }) => ({ thread: number }))
+  const stopped: StoppedThread[] = []
   stopping.tell(stopped)
-  yield* together(asked.map((thread, i) => stopThread(thread, stopped[i] as StoppedThread, stopping)))
-  catchUp()
+  // Those that have got their first hook meanwhile as well.
+  for (let asked = next(all, stopped); asked.length > 0; asked = next(all, stopped)) {
+    const notes = asked.map(({ number }): StoppedThread => ({ thread: number }))
+    stopped.push(...notes)
+    yield* together(asked.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
+  }
   for (const each of stopped) {
     const report = reports.get(each.thread)
     if (report !== undefined) each.report = report
@@ -140,3 +154,8 @@ const join = joinCrew(true, 'threads', function* (all: readonly Thread[], stoppi
   }
   return stopped.flatMap(problemsOf)
 })
+
+function next(all: readonly Thread[], stopped: readonly StoppedThread[]): Thread[] {
+  catchUp()
+  return all.filter((thread) => isToBeAsked(thread) && !stopped.some((each) => each.thread === thread.number))
+}
