@@ -752,7 +752,7 @@ describe('with other processes', () => {
     const program = start(
       around(
         `configure({ grace: '60s' })
-         onExit((ctx) => new Promise(() => { setTimeout(() => say('later'), 550); ctx.signal.addEventListener('abort', () => setTimeout(() => say('latest'), 550)) }), { phase: 'drain', timeout: '50s' })`,
+         onExit((ctx) => new Promise(() => { setTimeout(() => say('later'), 550); ctx.signal.addEventListener('abort', () => setTimeout(() => say('latest'), 550)) }), { timeout: '50s' })`,
         waiting,
       ),
     )

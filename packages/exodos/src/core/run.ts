@@ -373,14 +373,11 @@ export class Run {
     return Math.max(0, Math.min(end, deadline) - now)
   }
 
-  /**
-   * A hook's own timeout, but never more than its group may still use; in `release` without one, half of that. When the run
-   * was forced, two thirds for who has one: others have to be called as well.
-   */
-  private limitFor({ timeout }: HookRecord, group: Group, now: number): number {
+  /** A hook's own timeout, but never more than its group may still use; in `release` without one, half of that. */
+  private limitFor(record: HookRecord, group: Group, now: number): number {
     const left = this.left(group, now)
-    if (this.phase !== 'release') return Math.min(timeout ?? left, left)
-    return timeout === undefined ? left / 2 : Math.min(timeout, this.forced ? (left * 2) / 3 : left)
+    if (record.timeout !== undefined) return Math.min(record.timeout, left)
+    return this.phase === 'release' ? left / 2 : left
   }
 
   /** Waits for the next beat, or for the next limit if that comes earlier. */

@@ -2,7 +2,7 @@ import { isAlive } from '../system/proc.js'
 import { atEachLook } from './clock.js'
 import type { Trigger, WayOut } from './coordinator.js'
 import { interceptors } from './emit.js'
-import { parentInTree } from './family.js'
+import { type Parent, parentInTree } from './family.js'
 import { environment, listenOnce, realProcess } from './real.js'
 
 /** Counts of listeners hold a channel open; undocumented, so called only where they are there. */
@@ -37,7 +37,7 @@ export function parent(out: WayOut): Trigger {
     const parent = stopLooking ? undefined : parentInTree()
     if (!parent) return
     stopLooking = atEachLook(() => {
-      if (isAlive(parent)) return
+      if (isThere(parent)) return
       stopLooking?.()
       lost()
     })
@@ -97,6 +97,15 @@ export function parent(out: WayOut): Trigger {
       ;(realProcess.channel as Channel)?.refCounted?.()
       realProcess.off('message', onMessage)
     },
+  }
+}
+
+/** Without descriptors to look with it counts as alive. */
+function isThere(parent: Parent): boolean {
+  try {
+    return isAlive(parent)
+  } catch {
+    return true
   }
 }
 

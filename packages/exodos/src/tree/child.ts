@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import type { Worker as ClusterWorker } from 'node:cluster'
 import { readFileSync, rmSync } from 'node:fs'
 import { theGuardian } from '../guardian/durable.js'
+import { clock } from '../process/clock.js'
 import { TREE } from '../process/family.js'
 import { builtin, realProcess } from '../process/real.js'
 import { hasExodos, isAlive, type Seen, seen } from '../system/proc.js'
@@ -39,12 +40,14 @@ export interface Birth {
 
 export const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true }
 
-/** What a program is asked to end with, by name and by number. */
-const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGKILL', 15, 2, 1, 3, 9]
+/** What a program is asked to end with, by name and by number. SIGHUP often means something else. */
+const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGKILL', 15, 2, 3, 9]
+
+const isDeno = realProcess.versions.deno !== undefined
 
 interface Signals {
-  /** Somebody else has sent it one to end. */
-  isAsked: boolean
+  /** When somebody else has sent it one to end, by the clock. */
+  askedAt: number
   send(signal?: NodeJS.Signals): boolean
 }
 
@@ -54,10 +57,10 @@ const SIGNALS = Symbol.for('exodos.signals')
 export function noteSignals(process: ChildLike & { [SIGNALS]?: Signals }): Signals {
   if (process[SIGNALS]) return process[SIGNALS]
   const { kill } = process
-  const signals: Signals = { isAsked: false, send: (signal) => kill.call(process, signal) }
+  const signals: Signals = { askedAt: Number.NEGATIVE_INFINITY, send: (signal) => kill.call(process, signal) }
   const killByOthers = (signal?: NodeJS.Signals): boolean => {
     const isSent = signals.send(signal)
-    if (ENDING.includes(signal ?? 'SIGTERM')) signals.isAsked ||= isSent
+    if (isSent && ENDING.includes(signal ?? 'SIGTERM')) signals.askedAt = clock.now()
     return isSent
   }
   Object.defineProperty(process, SIGNALS, { value: signals })
@@ -130,14 +133,16 @@ export class Child {
     return this.seen?.group === this.pid
   }
 
-  /** Somebody else has sent it a signal to end. */
-  get isAsked(): boolean {
-    return this.signals.isAsked
+  /** When somebody else has sent it a signal to end, by the clock. */
+  get askedAt(): number {
+    return this.signals.askedAt
   }
 
   private send(signal: NodeJS.Signals): void {
     // Deno takes one that was sent a signal for ended.
-    if (!this.signals.send(signal) && this.isThere(false) && realProcess.versions.deno) realProcess.kill(this.pid, signal)
+    if (!this.signals.send(signal) && isDeno && this.isThere(false)) realProcess.kill(this.pid, signal)
+    // One that is stopped couldn't hear it.
+    if (seen(this.pid)?.state === 'T') this.signals.send('SIGCONT')
   }
 
   /** A daemon, in the way that Node's documentation tells how to start one. */
@@ -152,6 +157,9 @@ export class Child {
 
   /** Also where the event loop doesn't tell. */
   isThere(isTurning: boolean): boolean {
+    // The program may have taken our listener off.
+    const { exitCode, signalCode } = this.process
+    this.hasEnded ||= !isDeno && (exitCode !== null || signalCode !== null)
     if (this.hasEnded) return false
     return isTurning || this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime })
   }

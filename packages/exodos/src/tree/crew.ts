@@ -5,7 +5,7 @@ import { register } from '../process/face.js'
 import { coordinator } from '../process/shared.js'
 import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
 
-/** What stopping may take, in parts of it. What a second signal leaves is parted anew. */
+/** What stopping may take, in parts of it. Of what a second signal leaves half: others have to be called as well. */
 export class Time {
   private from = clock.now()
   private end: number | undefined
@@ -25,7 +25,7 @@ export class Time {
     const now = clock.now()
     if (this.isForced && this.end === undefined) {
       this.from = now
-      this.end = now + this.remaining()
+      this.end = now + this.remaining() / 2
     }
     return this.from + part * Math.min(most, (this.end ?? now + this.remaining()) - this.from)
   }

@@ -53,7 +53,7 @@ export interface StoppedChildren {
 
 /** Stops child processes at the same time, then what of their descendants has outlived them. */
 export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Problems> {
-  const children = all.filter((child) => !child.hasEnded && !child.isOnItsOwn)
+  const children = all.filter((child) => child.isThere(true) && !child.isOnItsOwn)
   if (children.length === 0) return []
   for (const child of children) child.isStopped = true
   const descendants = new Descendants(children)
@@ -81,8 +81,9 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
   const again = () => at(KILL) - Math.min(RESERVE, (at(1) - at(0)) / 5)
   const begin = clock.now()
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
-  const isTold = child.isAsked || isToldByTerminal(child, reason)
-  const first = !isTold ? begin : Math.min(at(TRUST), hasExodos(pid) ? begin + SHOW : Number.POSITIVE_INFINITY)
+  const toldAt = isToldByTerminal(child, reason) ? begin : child.askedAt
+  const trusted = hasExodos(pid) ? Math.min(SHOW, at(TRUST) - begin) : at(TRUST) - begin
+  const first = Math.max(begin, toldAt + trusted)
   let asked = 0
   while (child.isThere(isTurning) && clock.now() < at(KILL)) {
     const now = clock.now()

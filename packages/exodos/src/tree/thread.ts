@@ -34,7 +34,7 @@ export interface Thread {
   /** Past our own patch. */
   terminate(): void
   readonly ended: Promise<unknown>
-  hasEnded: boolean
+  readonly hasEnded: boolean
 }
 
 /** What became of a thread. */

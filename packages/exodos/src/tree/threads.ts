@@ -41,14 +41,22 @@ function adopt(worker: Worker): void {
   const number = worker.threadId
   if (!threads().isMainThread) channel.postMessage({ kind: 'mine', thread: number } satisfies Message)
   const inner = worker.terminate
-  const ended = new Promise((resolve) => void worker.once('exit', resolve))
-  const thread: Thread = { number, worker, terminate: () => void inner.call(worker), ended, hasEnded: false }
+  const thread: Thread = {
+    number,
+    worker,
+    terminate: () => void inner.call(worker),
+    ended: new Promise((resolve) => void worker.once('exit', resolve)),
+    // The program may have taken our listener off.
+    get hasEnded() {
+      return worker.threadId === -1
+    },
+  }
   worker.terminate = function terminate(...args: unknown[]) {
     catchUp()
     if (!isToBeAsked(thread)) return inner.apply(worker, args as [])
     const [callback] = args
     if (typeof callback === 'function') worker.once('exit', (code) => callback(null, code))
-    return terminateWell(thread)
+    return terminateWell(thread, () => inner.call(worker))
   }
   // What is started on the way out is a part of that, unless it has hooks: as our own watchdog.
   if (!isLeaving()) tellSupervisor(thread)
@@ -56,20 +64,24 @@ function adopt(worker: Worker): void {
 }
 
 /** What `worker.terminate()` does now: asks, waits no longer than the grace period, then terminates as ever. */
-function terminateWell(thread: Thread): Promise<number> {
+async function terminateWell(thread: Thread, terminate: () => Promise<number>): Promise<number> {
   const end = clock.now() + coordinator().state.policy.grace
   thread.worker?.ref()
   // It may be a runaway: then it isn't waited for.
   const stopping = { time: new Time(() => end - clock.now()), isTurning: true }
-  const stopped = lookAgain(stopThread(thread, { thread: thread.number }, stopping, 0))
-  return Promise.resolve(stopped).then(() => thread.ended as Promise<number>)
+  let code: number | undefined
+  void thread.ended.then((ended) => {
+    code = ended as number
+  })
+  await lookAgain(stopThread(thread, { thread: thread.number }, stopping, 0))
+  // Of one that has ended it tells nothing.
+  return (await terminate()) ?? code ?? 1
 }
 
 function add(thread: Thread, isJoining: boolean): void {
   const entry = { thread, leave: isJoining ? join(thread) : () => {} }
   known.set(thread.number, entry)
   void thread.ended.then(() => {
-    thread.hasEnded = true
     known.delete(thread.number)
     entry.leave()
   })
@@ -130,7 +142,17 @@ function joinLate(thread: Thread): () => void {
 
 /** It was started by a thread that doesn't look after it: the main thread does. */
 function stranger(number: number, words: Int32Array, task: number | undefined): Thread {
-  return { number, worker: undefined, words, task, terminate() {}, ended: whenOver(words), hasEnded: false }
+  return {
+    number,
+    worker: undefined,
+    words,
+    task,
+    terminate() {},
+    ended: whenOver(words),
+    get hasEnded() {
+      return stateOf(words) === STATE.over
+    },
+  }
 }
 
 async function whenOver(words: Int32Array): Promise<void> {
