@@ -40,7 +40,7 @@ Exit status: 0; 1 when there is no such process.`,
         `${process.threads}`,
         hasExodos(process.pid) ? 'yes' : 'no',
         onSigterm(process),
-        commandOf(process.pid),
+        shown(process.pid),
       ])
       lines.push(
         [...recordsOf(process), ...('hooks' in values ? await hooksOf(process) : [])].map((line) => `${indent}    ${line}`),
@@ -52,6 +52,16 @@ Exit status: 0; 1 when there is no such process.`,
       for (const line of lines[i] as string[]) console.log(line)
     }
   },
+}
+
+/** Characters. */
+const LONGEST = 100
+
+/** On one line. The guardian is a shell with a script. */
+function shown(pid: number): string {
+  const command = commandOf(pid).replace(/\s+/g, ' ')
+  if (/executor-\w+\.cjs/.test(command)) return '(exodos: the guardian of the process above)'
+  return command.length > LONGEST ? `${command.slice(0, LONGEST)}…` : command
 }
 
 /** As the kernel tells it: which signals a process listens for, and which it ignores. */
@@ -67,7 +77,10 @@ function onSigterm({ pid, state }: Seen): string {
 function recordsOf({ pid, startTime }: Seen): string[] {
   const state = findStateDir(undefined, false)
   if ('reason' in state) return []
-  return actionsOf(state.path, { pid, start: startTime }).map((action) => `if killed: ${wordsFor(action)}`)
+  return actionsOf(state.path, { pid, start: startTime }).map((action) => {
+    const isOwn = action.kind === 'process' && action.pid === pid
+    return `if killed: ${isOwn ? 'end all that descends from it' : wordsFor(action)}`
+  })
 }
 
 const EXPLAIN = "process.getBuiltinModule('node:events').EventEmitter[Symbol.for('exodos')]?.explain().text"

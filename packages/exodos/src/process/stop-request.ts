@@ -1,3 +1,4 @@
+import { hasProc } from '../system/proc.js'
 import type { Trigger, WayOut } from './coordinator.js'
 import { builtin, EventEmitter, listenOnce, realProcess } from './real.js'
 
@@ -28,7 +29,7 @@ export const STATE = {
   over: 3,
 } as const
 
-export const PLACE = { unknown: 0, message: 1, other: 2 } as const
+export const PLACE = { unknown: 0, message: 1, other: 2, none: 3 } as const
 
 /** The symbol by which the words are found from within, on the `EventEmitter` of `node:events`. */
 export const WORDS_KEY = 'exodos.words'
@@ -106,6 +107,7 @@ export function stopRequest(out: WayOut): Trigger & { report(make: () => unknown
 
 /** Of this thread, where the kernel tells. */
 function taskNumber(): number | undefined {
+  if (!hasProc()) return undefined
   try {
     return Number(/\d+$/.exec(builtin<typeof import('node:fs')>('node:fs').readlinkSync('/proc/thread-self'))?.[0])
   } catch {

@@ -101,7 +101,10 @@ function tell(kind: string, content: unknown, isLine = false): void {
   try {
     const file = fileFor(kind)
     const flag = isLine ? 'a' : 'w'
-    if (file) builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, `${JSON.stringify(content)}\n`, { flag })
+    if (file)
+      builtin<typeof import('node:fs')>('node:fs').writeFileSync(file, `${isLine ? '\n' : ''}${JSON.stringify(content)}`, {
+        flag,
+      })
   } catch {
     // The supervisor has gone, or files may not be written here: the program leaves as it would without one.
   }

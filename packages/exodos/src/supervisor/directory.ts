@@ -108,13 +108,29 @@ function names(path: string): string[] {
 
 function childrenIn(file: string): Child[] {
   const children: Child[] = []
-  for (const line of readFileSync(file, 'utf8').split('\n').filter(Boolean)) {
-    const { pid, thread, parent, at, command, exit } = JSON.parse(line) as ChildChange
+  for (const { pid, thread, parent, at, command, exit } of linesOf(file)) {
     const there = children.filter((child) => child.pid === pid && child.thread === thread && child.endedAt === undefined).at(-1)
     if (command !== undefined) children.push({ pid, ...(thread !== undefined && { thread }), parent, command, startedAt: at })
     else if (there) Object.assign(there, { endedAt: at, ...(exit && { exit }) })
   }
   return children
+}
+
+/** A disk that was full has torn some. */
+function linesOf(file: string): ChildChange[] {
+  try {
+    return readFileSync(file, 'utf8')
+      .split('\n')
+      .flatMap((line) => {
+        try {
+          return JSON.parse(line) as ChildChange
+        } catch {
+          return []
+        }
+      })
+  } catch {
+    return []
+  }
 }
 
 /** Undefined for what isn't there, or is being written at this moment. */

@@ -1,5 +1,20 @@
 const fs = () => process.getBuiltinModule('node:fs')
 
+let isOurs: boolean | undefined
+
+/** Does /proc show this process by its own number? A sandbox with pids of its own may still have the /proc of the outside. */
+export function hasProc(): boolean {
+  if (isOurs === undefined) {
+    try {
+      isOurs = fs().readlinkSync('/proc/self') === String(process.pid)
+    } catch (error) {
+      throwUnknown(error)
+      isOurs = false
+    }
+  }
+  return isOurs
+}
+
 /** A process as Linux shows it under /proc. */
 export interface Seen {
   readonly pid: number
@@ -53,6 +68,7 @@ function childrenOf(pid: number): number[] {
 }
 
 export function allSeen(): Seen[] {
+  if (!hasProc()) return []
   let names: string[] = []
   try {
     names = fs().readdirSync('/proc')
@@ -117,6 +133,7 @@ export function commandOf(pid: number): string {
 
 /** Undefined where it isn't there, or not for us. That there is no descriptor left says nothing, and is thrown. */
 function read(file: string): string | undefined {
+  if (!hasProc()) return undefined
   try {
     return fs().readFileSync(file, 'utf8')
   } catch (error) {

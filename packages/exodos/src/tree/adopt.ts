@@ -87,7 +87,7 @@ function mark(options: SpawnOptions, adopts: boolean): Birth | undefined {
   const isDaemon = options.detached === true && isUnconnected(options.stdio)
   const next = isDaemon ? undefined : nextMark(inherited)
   const { grace, report } = coordinator().state.policy
-  const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? `${report}.${++reports}` : undefined
+  const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? nextReport(report) : undefined
   env.set(TREE, next ?? (isDaemon ? '' : inherited))
   env.set('EXODOS_GRACE', `${Math.round(Math.min(grace * CHILDS_SHARE, graceOf(env.get('EXODOS_GRACE'))))}ms`)
   if (ownReport !== undefined) env.set('EXODOS_REPORT', ownReport)
@@ -116,6 +116,12 @@ class Environment {
 }
 
 let reports = 0
+
+/** Of no other child, of whatever thread. */
+function nextReport(report: string): string {
+  const { threadId } = builtin<typeof import('node:worker_threads')>('node:worker_threads')
+  return `${report}.${realProcess.pid}-${threadId}-${++reports}`
+}
 
 /** What the caller has set for it; what we were given ourselves is nothing of its own. */
 function graceOf(text: string | undefined): number {
@@ -173,7 +179,7 @@ const isText = (value: unknown) => typeof value === 'string'
 const CHILD = Symbol.for('exodos.child')
 type Watched = ChildLike & { [BORN]?: Birth; [CHILD]?: { leave(): void } }
 
-const join = joinCrew<Child>(false, 'children', function* (children, stopping) {
+const join = joinCrew<Child>({ guest: false, name: 'children', stays: true }, function* (children, stopping) {
   for (const { process } of children) stoppedCommands.add(commandOf((process as unknown as ChildProcess).spawnargs))
   coordinator().state.isExpected = isOfChild
   return yield* stopChildren(children, stopping)
@@ -182,21 +188,29 @@ const join = joinCrew<Child>(false, 'children', function* (children, stopping) {
 /** Has a child stopped on the way out. The last call decides how, and where it stands. */
 export function watchOver(process: Watched, settings: ChildSettings, clusterId?: string): void {
   lookAfterOrphans()
-  process[CHILD]?.leave()
+  const before = process[CHILD]
+  before?.leave()
   const child = new Child(process, settings, { ...process[BORN], ...(clusterId !== undefined && { clusterId }) })
-  const out = join(child)
+  const crew = join(child)
   const leave = () => {
     child.over()
-    out()
+    crew.leave()
   }
   Object.defineProperty(process, CHILD, { value: { leave }, configurable: true })
   if (child.birth.clusterId !== undefined) coordinator().state.exiting.signal.addEventListener('abort', letGoOfWorkers)
-  const { pid } = child
-  const told = { pid, parent: realProcess.pid }
-  if (isSupervised) tellChild({ ...told, at: Date.now(), command: (process as Partial<ChildProcess>).spawnargs?.join(' ') ?? '' })
+  if (!before) tellSupervisor(child)
   void child.ended.then(() => {
-    out()
-    if (!child.isStopped) addEnded(child)
-    if (isSupervised) tellChild({ ...told, at: Date.now(), ...child.exit() })
+    crew.leave()
+    if (child.isStopped) return
+    child.takeReport()
+    addEnded(child)
   })
+}
+
+function tellSupervisor(child: Child): void {
+  if (!isSupervised) return
+  const told = { pid: child.pid, parent: realProcess.pid }
+  const { spawnargs = [] } = child.process as Partial<ChildProcess>
+  tellChild({ ...told, at: Date.now(), command: spawnargs.join(' ') })
+  void child.ended.then(() => tellChild({ ...told, at: Date.now(), ...child.exit() }))
 }

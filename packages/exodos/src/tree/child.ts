@@ -5,6 +5,7 @@ import { theGuardian } from '../guardian/durable.js'
 import { clock } from '../process/clock.js'
 import { TREE } from '../process/family.js'
 import { builtin, realProcess } from '../process/real.js'
+import { coordinator } from '../process/shared.js'
 import { hasExodos, isAlive, type Seen, seen } from '../system/proc.js'
 
 /** What of a child process of Node's, or of one that looks like it, is needed. */
@@ -70,7 +71,7 @@ export function noteSignals(process: ChildLike & { [SIGNALS]?: Signals }): Signa
 
 let isInExit = false
 
-/** Are listeners of a child's 'exit' event being called? */
+/** Are listeners of the 'exit' event being called of a child that ends because we leave? */
 export const isInExitOfChild = () => isInExit
 
 function noteExit(): void {
@@ -101,9 +102,10 @@ export class Child {
   ) {
     this.pid = process.pid as number
     this.ended = new Promise((resolve) => {
-      const hear = () => {
+      const hear = (_code: unknown, signal: unknown) => {
         this.hasEnded = true
-        noteExit()
+        // A terminal may have been faster than we.
+        if (this.isStopped || (signal !== null && coordinator().state.exiting.signal.aborted)) noteExit()
         resolve(undefined)
       }
       // First in line: a listener of the program may throw.
@@ -202,7 +204,8 @@ export class Child {
     try {
       const text = readFileSync(report, 'utf8')
       rmSync(report, { force: true })
-      return JSON.parse(text)
+      const found = JSON.parse(text) as { pid?: unknown }
+      return found.pid === this.pid ? found : undefined
     } catch {
       // It has none, as a program without exodos.
       return undefined

@@ -61,10 +61,15 @@ const SHARE = 0.8
  */
 class Crew<Member> {
   readonly members = new Set<Member>()
+  /** It is being stopped, or was. */
+  isOver = false
   private readonly hook: Registration
 
   constructor(guest: boolean, name: string, stopAll: StopAll<Member>) {
-    this.hook = stand(guest, name, (stopping) => stopAll([...this.members], stopping))
+    this.hook = stand(guest, name, (stopping) => {
+      this.isOver = true
+      return stopAll([...this.members], stopping)
+    })
   }
 
   /** Would it be called next? What has a priority of its own stands elsewhere. */
@@ -74,15 +79,14 @@ class Crew<Member> {
     return false
   }
 
-  leave(member: Member): void {
-    this.members.delete(member)
+  /** Nobody is in it: it need not stand any longer. */
+  dissolve(): void {
     if (this.members.size === 0) this.hook.cancel()
   }
 }
 
 /** Registers what is done where it stands now in the order of the exit, also where the event loop doesn't turn. */
 export function stand(guest: boolean, name: string, stop: (stopping: Stopping) => Looks<Problems>): Registration {
-  const timeout = coordinator().state.policy.grace * SHARE
   const begin = (ctx: HookContext, isTurning: boolean) =>
     stop({ time: new Time(ctx.remaining, ctx.signal), reason: ctx.reason, isTurning, tell: ctx.result })
   const fn = (ctx: HookContext) => {
@@ -90,9 +94,11 @@ export function stand(guest: boolean, name: string, stop: (stopping: Stopping) =
     return problems instanceof Promise ? problems.then(check) : check(problems)
   }
   const sync = (ctx: HookContext) => check(lookAgainSync(begin(ctx, false)))
-  const registration = register(guest, stand, fn, { name, timeout, sync }, true)
-  // It was not registered by anybody's call.
-  Object.assign((registration as unknown as { [RECORD]: HookRecord })[RECORD], { site: undefined, isOwn: true })
+  const registration = register(guest, stand, fn, { name, sync }, true)
+  // It was not registered by anybody's call. The application may set its grace period later.
+  const record = (registration as unknown as { [RECORD]: HookRecord })[RECORD]
+  Object.assign(record, { site: undefined, isOwn: true })
+  Object.defineProperty(record, 'timeout', { get: () => coordinator().state.policy.grace * SHARE, enumerable: true })
   return registration
 }
 
@@ -104,13 +110,40 @@ function check(problems: Problems): void {
   throw error
 }
 
-/** Makes the way into the crews of one kind. What `join` returns takes the member out again: it has ended. */
-export function joinCrew<Member>(guest: boolean, name: string, stopAll: StopAll<Member>): (member: Member) => () => void {
+/** That somebody is in a crew. */
+export interface Membership {
+  /** The crew is being stopped, or was: it asks nobody any more. */
+  readonly isOver: boolean
+  /** It has ended. */
+  leave(): void
+}
+
+/**
+ * Makes the way into the crews of one kind. An empty one `stays` for the next as long as it would still be called first:
+ * for those that come and go all the time.
+ */
+export function joinCrew<Member>(
+  { guest, name, stays }: { readonly guest: boolean; readonly name: string; readonly stays: boolean },
+  stopAll: StopAll<Member>,
+): (member: Member) => Membership {
   let newest: Crew<Member> | undefined
   return (member) => {
-    if (!newest || newest.members.size === 0 || !newest.isNewest) newest = new Crew(guest, name, stopAll)
+    if (!newest || newest.isOver || !newest.isNewest) {
+      newest?.dissolve()
+      newest = new Crew(guest, name, stopAll)
+    }
     const crew = newest
     crew.members.add(member)
-    return () => crew.leave(member)
+    return {
+      get isOver() {
+        return crew.isOver
+      },
+      leave() {
+        crew.members.delete(member)
+        if (stays && crew === newest) return
+        crew.dissolve()
+        if (crew === newest && crew.members.size === 0) newest = undefined
+      },
+    }
   }
 }

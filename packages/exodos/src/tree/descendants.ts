@@ -25,9 +25,13 @@ export class Descendants {
     private readonly spared: ReadonlySet<string> = new Set(),
   ) {
     this.children = children.filter((child) => child.settings.tree && child.startTime !== undefined)
-    this.known = new Map(this.children.flatMap((child) => descendantsOf(child.pid).map((found) => [found, child] as const)))
+    this.known = new Map(
+      this.children
+        // The number of one that has ended may be somebody else's by now.
+        .filter((child) => !child.hasEnded)
+        .flatMap((child) => descendantsOf(child.pid).map((found) => [found, child] as const)),
+    )
     this.marks = new Set([...this.children.flatMap(({ birth }) => birth.mark ?? []), ...marks])
-    // The number of one that has ended may be somebody else's by now.
     this.leaders = new Set(this.children.filter((child) => child.isLeader && !child.hasEnded).map(({ pid }) => pid))
     const since = marks.length > 0 ? [Number(seen(process.pid)?.startTime)] : []
     this.since = Math.min(...since, ...this.children.map(({ startTime }) => Number(startTime)))

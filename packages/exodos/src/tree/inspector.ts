@@ -5,7 +5,8 @@ import { PLACE, WORDS, WORDS_KEY } from '../process/stop-request.js'
 /**
  * Is called in the middle of whatever keeps the thread's event loop, and says where it is. To end what is executed there is
  * safe where nothing of Node's is in between that would have to put something back: that is, in what a message has called.
- * In timers, `process.nextTick`, `AsyncResource.runInAsyncScope` and others Node would abort, with all threads.
+ * In timers, `process.nextTick`, `AsyncResource.runInAsyncScope` and others Node would abort, with all threads; and where
+ * somebody follows promises, in what goes on after an `await`.
  */
 const LOOK = `{
   const { stackTraceLimit, prepareStackTrace } = Error
@@ -14,8 +15,10 @@ const LOOK = `{
   const frames = new Error().stack.split('\\n').filter((frame) => frame.includes('node:'))
   Object.assign(Error, { stackTraceLimit, prepareStackTrace })
   const isMessage = frames.every((frame) => /node:(internal\\/(per_context\\/messageport|event_target|worker)|events)\\b/.test(frame))
+  const resource = process.getBuiltinModule('node:async_hooks').executionAsyncResource()
+  const isHooked = Object.prototype.toString.call(resource) === '[object Promise]'
   const words = process.getBuiltinModule('node:events')[Symbol.for('${WORDS_KEY}')]
-  Atomics.store(words, ${WORDS.place}, frames.length > 0 && isMessage ? ${PLACE.message} : ${PLACE.other})
+  Atomics.store(words, ${WORDS.place}, frames.length === 0 && !isHooked ? ${PLACE.none} : frames.length > 0 && isMessage ? ${PLACE.message} : ${PLACE.other})
 }`
 
 /** As if the thread ended by itself, with its event loop as it is: what is synchronous is called. */

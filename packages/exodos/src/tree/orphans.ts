@@ -7,8 +7,12 @@ import { stand } from './crew.js'
 import { Descendants, scan } from './descendants.js'
 import { stopRest } from './stop.js'
 
-/** So many are remembered before those are forgotten of which nothing is left: to look takes some milliseconds. */
-const MOST = 64
+/**
+ * So many are remembered before those are forgotten of which nothing is left. To look takes some milliseconds, more where
+ * there are many processes: then it is done less often.
+ */
+const LEAST = 64
+let most = LEAST
 /** Milliseconds from asking to killing, for a guardian. */
 const TIMEOUT = 5000
 
@@ -64,8 +68,10 @@ export function addEnded(child: Child): void {
     return
   }
   ended.add(child)
-  if (ended.size < MOST) return
-  const there = new Set(scan().flatMap(({ marks }) => marks))
+  if (ended.size < most) return
+  const found = scan()
+  most = Math.max(LEAST, found.length)
+  const there = new Set(found.flatMap(({ marks }) => marks))
   for (const each of ended) if (!there.has(each.birth.mark as string)) forget(each)
 }
 

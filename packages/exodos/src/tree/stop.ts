@@ -51,26 +51,30 @@ export interface StoppedChildren {
   escaped?: Named[]
 }
 
-/** Stops child processes at the same time, then what of their descendants has outlived them. */
+/** Stops child processes at the same time, and what of their descendants has outlived each. */
 export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<Problems> {
   const children = all.filter((child) => child.isThere(true) && !child.isOnItsOwn)
   if (children.length === 0) return []
   for (const child of children) child.isStopped = true
-  const descendants = new Descendants(children)
   const stopped: StoppedChild[] = children.map(({ pid, settings: { name } }) => ({
     ...named(pid),
     ...(name !== undefined && { name }),
   }))
   const told: StoppedChildren = { children: stopped }
   stopping.tell(told)
-  const results = yield* together(children.map((child, i) => stopChild(child, stopped[i] as StoppedChild, stopping)))
-  const problems = [
+  const results = yield* together(
+    children.map(function* (child, i): Looks<Problems> {
+      const descendants = new Descendants([child])
+      yield* stopChild(child, stopped[i] as StoppedChild, stopping)
+      const problems = yield* stopRest(descendants, [child], told, stopping)
+      child.over()
+      return problems
+    }),
+  )
+  return [
     ...stopped.filter(({ killed }) => killed).map((each) => `${words(each)} did not end in time: it was killed`),
-    ...results.flatMap((result) => (result.status === 'rejected' ? (result.reason as Error).message : [])),
+    ...results.flatMap((result) => (result.status === 'rejected' ? (result.reason as Error).message : result.value)),
   ]
-  const more = yield* stopRest(descendants, children, told, stopping)
-  for (const child of children) child.over()
-  return [...problems, ...more]
 }
 
 /** Asks, waits, kills, and waits until it has gone. */
@@ -124,14 +128,14 @@ export function* stopRest(
   // What a terminal has told to them, too, may be under way.
   const isTold = children.some((child) => isToldByTerminal(child, reason))
   while (isTold && !time.isForced && time.until(TRUST) > 0 && descendants.living().length > 0) yield { sleep: LOOK }
-  const signal = children[0]?.settings.signal ?? 'SIGTERM'
-  const left = yield* tell(members, signal, Math.max(0, parted(time, KILL_REST) - clock.now()))
+  const { signal = 'SIGTERM', timeout = undefined } = children.length === 1 ? (children[0]?.settings ?? {}) : {}
+  const left = yield* tell(members, signal, Math.max(0, parted(time, KILL_REST, timeout) - clock.now()))
   if (left.length > 0) {
     problems.push(...left.map(({ pid }) => `${words(named(pid))}, a descendant, did not end in time: it was killed`))
     yield* kill(members)
   }
   const escaped = descendants.escaped().map(({ pid }) => named(pid))
-  if (escaped.length > 0) told.escaped = escaped
+  if (escaped.length > 0) told.escaped = [...(told.escaped ?? []), ...escaped]
   // A warning of Node's comes too late.
   for (const each of escaped) writeError(`exodos: ${words(each)} has left the tree: it is left alone\n`)
   return problems

@@ -78,7 +78,7 @@ export function* stopThread(
   const hasHeard = () => stateOf(words) !== STATE.hooks
   const isOver = () => thread.hasEnded || stateOf(words) === STATE.over || !(isToldByEvent || isThere(thread))
   const hasEnded = () => (isToldByEvent ? thread.hasEnded : isOver())
-  function* waitFor(condition: () => boolean, part: number, most = Number.POSITIVE_INFINITY): Looks<void> {
+  function* waitFor(condition: () => boolean, part: number, most: number = Number.POSITIVE_INFINITY): Looks<void> {
     const end = clock.now() + most
     for (
       let left = Math.min(time.until(part), most);
@@ -90,6 +90,20 @@ export function* stopThread(
     }
   }
 
+  function* tryToFree(thread: Entered): Looks<number> {
+    const place = () => Atomics.load(words, WORDS.place)
+    Atomics.store(words, WORDS.place, PLACE.unknown)
+    thread.look()
+    yield* waitFor(() => isOver() || place() !== PLACE.unknown, CUT, ENTERED)
+    // A loop that turns has nothing of Node's on its stack; nor has what goes on after an `await`.
+    const isKept = place() === PLACE.message || (place() === PLACE.none && !hasHeard())
+    if (isKept && !isOver()) {
+      thread.free()
+      stopped.freed = true
+    }
+    return place()
+  }
+
   Atomics.store(words, WORDS.wantsReport, wantsReport() ? 1 : 0)
   ask(words, Math.max(FORCED + 1, time.until(OWN)))
   let inside: Entered | undefined
@@ -97,21 +111,20 @@ export function* stopThread(
   yield* waitFor(isAwake, CUT, PATIENCE)
   if (!isAwake()) {
     stopped.blocked = true
-    inside = enter(thread.number)
     // What works may come to an end by itself; what sleeps waits for somebody else.
-    if (!isAsleep(thread)) yield* waitFor(isAwake, turn)
-    inside.look()
-    const place = () => Atomics.load(words, WORDS.place)
-    yield* waitFor(() => isAwake() || place() !== PLACE.unknown, CUT, ENTERED)
-    if (place() === PLACE.message && !isAwake()) {
-      inside.free()
-      stopped.freed = true
-      yield* waitFor(isAwake, CUT, ENTERED)
-    }
+    yield* waitFor(() => isAwake() || isAsleep(thread), turn)
+    inside = enter(thread.number)
+    if (!isAwake() && (yield* tryToFree(inside)) !== PLACE.other) yield* waitFor(isAwake, CUT, ENTERED)
     yield* waitFor(isAwake, turn)
   }
   // Others may still want something of its own 'exit' event.
-  if (hasHeard()) yield* waitFor(hasEnded, CUT)
+  while (hasHeard() && !hasEnded() && time.until(CUT) > 0) {
+    yield* waitFor(hasEnded, CUT, ENTERED)
+    // A message may keep it now.
+    if (hasEnded() || !isAsleep(thread)) continue
+    inside ??= enter(thread.number)
+    yield* tryToFree(inside)
+  }
   if (!isOver()) {
     stopped.blocked = true
     delete stopped.freed

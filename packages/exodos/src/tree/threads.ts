@@ -5,7 +5,7 @@ import { coordinator } from '../process/shared.js'
 import { CHANNEL, type Message, STATE, WORDS } from '../process/stop-request.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
 import { type Looks, lookAgain, together } from '../system/looks.js'
-import { joinCrew, type Problems, type Stopping, Time } from './crew.js'
+import { joinCrew, type Membership, type Problems, type Stopping, Time } from './crew.js'
 import { isToBeAsked, problemsOf, type StoppedThread, stateOf, stopThread, type Thread } from './thread.js'
 
 type Threads = typeof import('node:worker_threads')
@@ -27,8 +27,8 @@ export function lookAfterThreads(): void {
   if (realProcess.versions.bun) realProcess.on('worker', adopt)
 }
 
-/** Those that live, and how each leaves its crew. */
-const known = new Map<number, { readonly thread: Thread; leave(): void }>()
+/** Those that live, and the crew that each is in. */
+const known = new Map<number, { readonly thread: Thread; readonly isOurs: boolean; crew: Membership | undefined }>()
 /** Those that other threads look after. */
 const foreign = new Set<number>()
 const reports = new Map<number, unknown>()
@@ -58,9 +58,11 @@ function adopt(worker: Worker): void {
     if (typeof callback === 'function') worker.once('exit', (code) => callback(null, code))
     return terminateWell(thread, () => inner.call(worker))
   }
-  // What is started on the way out is a part of that, unless it has hooks: as our own watchdog.
-  if (!isLeaving()) tellSupervisor(thread)
-  add(thread, !isLeaving())
+  const isLate = isLeaving()
+  if (!isLate) tellSupervisor(thread)
+  // What is started on the way out is a part of it, as our own watchdog, or somebody's who starts a new one for each that
+  // is stopped; but what a hook starts has hooks of its own.
+  add(thread, !isLate, !isLate || coordinator().call !== undefined)
 }
 
 /** What `worker.terminate()` does now: asks, waits no longer than the grace period, then terminates as ever. */
@@ -78,12 +80,13 @@ async function terminateWell(thread: Thread, terminate: () => Promise<number>): 
   return (await terminate()) ?? code ?? 1
 }
 
-function add(thread: Thread, isJoining: boolean): void {
-  const entry = { thread, leave: isJoining ? join(thread) : () => {} }
+/** `isOurs`: it is to be stopped once it has hooks. */
+function add(thread: Thread, isJoining: boolean, isOurs: boolean): void {
+  const entry = { thread, isOurs, crew: isJoining ? joinLate(thread) : undefined }
   known.set(thread.number, entry)
   void thread.ended.then(() => {
     known.delete(thread.number)
-    entry.leave()
+    entry.crew?.leave()
   })
 }
 
@@ -125,18 +128,18 @@ function hear(message: Message, isLate: boolean): void {
     const there = known.get(number)
     if (there) {
       Object.assign(there.thread, { words: new Int32Array(memory), task })
-      if (isLate && isLeaving()) there.leave = joinLate(there.thread)
-    } else if (threads().isMainThread && !foreign.has(number)) add(stranger(number, new Int32Array(memory), task), true)
+      if (isLate && isLeaving() && there.isOurs && there.crew?.isOver !== false) there.crew = joinLate(there.thread)
+    } else if (threads().isMainThread && !foreign.has(number)) add(stranger(number, new Int32Array(memory), task), true, true)
   }
 }
 
-function joinLate(thread: Thread): () => void {
+function joinLate(thread: Thread): Membership | undefined {
   try {
     return join(thread)
   } catch (error) {
     // All hooks have run: it ends with us.
     if ((error as { code?: unknown }).code !== 'ERR_EXODOS_CLOSED') throw error
-    return () => {}
+    return undefined
   }
 }
 
@@ -160,22 +163,25 @@ async function whenOver(words: Int32Array): Promise<void> {
     await Atomics.waitAsync(words, WORDS.state, state).value
 }
 
-const join = joinCrew(true, 'threads', function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
-  const stopped: StoppedThread[] = []
-  stopping.tell(stopped)
-  // Those that have got their first hook meanwhile as well.
-  for (let asked = next(all, stopped); asked.length > 0; asked = next(all, stopped)) {
-    const notes = asked.map(({ number }): StoppedThread => ({ thread: number }))
-    stopped.push(...notes)
-    yield* together(asked.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
-  }
-  for (const each of stopped) {
-    const report = reports.get(each.thread)
-    if (report !== undefined) each.report = report
-    reports.delete(each.thread)
-  }
-  return stopped.flatMap(problemsOf)
-})
+const join = joinCrew(
+  { guest: true, name: 'threads', stays: false },
+  function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
+    const stopped: StoppedThread[] = []
+    stopping.tell(stopped)
+    // Those that have got their first hook meanwhile as well.
+    for (let asked = next(all, stopped); asked.length > 0; asked = next(all, stopped)) {
+      const notes = asked.map(({ number }): StoppedThread => ({ thread: number }))
+      stopped.push(...notes)
+      yield* together(asked.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
+    }
+    for (const each of stopped) {
+      const report = reports.get(each.thread)
+      if (report !== undefined) each.report = report
+      reports.delete(each.thread)
+    }
+    return stopped.flatMap(problemsOf)
+  },
+)
 
 function next(all: readonly Thread[], stopped: readonly StoppedThread[]): Thread[] {
   catchUp()
