@@ -14,7 +14,8 @@ const LOOK = `{
   Error.prepareStackTrace = undefined
   const frames = new Error().stack.split('\\n').filter((frame) => frame.includes('node:'))
   Object.assign(Error, { stackTraceLimit, prepareStackTrace })
-  const isMessage = frames.every((frame) => /node:(internal\\/(per_context\\/messageport|event_target|worker)|events)\\b/.test(frame))
+  const known = /callbackTrampoline|node:(internal\\/(per_context\\/messageport|event_target|worker)|events)\\b/
+  const isMessage = frames.every((frame) => known.test(frame))
   const resource = process.getBuiltinModule('node:async_hooks').executionAsyncResource()
   const isHooked = Object.prototype.toString.call(resource) === '[object Promise]'
   const words = process.getBuiltinModule('node:events')[Symbol.for('${WORDS_KEY}')]
