@@ -17,9 +17,9 @@ function adoptChildren(): void {
   const load = createRequire(import.meta.url)
   const { subscribe, unsubscribe } = process.getBuiltinModule('node:diagnostics_channel')
   subscribe('child_process', function begin(message) {
-    unsubscribe('child_process', begin)
     try {
       load('./tree.js').adoptChildren((message as { process: object }).process)
+      unsubscribe('child_process', begin)
     } catch (error) {
       process.emitWarning(error as Error)
     }

@@ -110,6 +110,8 @@ export interface CoordinatorProtocol {
   /** The hook of the run under way whose code this is. */
   readonly call: Call | undefined
   run(reason: Reason): Promise<Report>
+  /** A run that ends in leaving is under way, or over. */
+  readonly leaving: boolean
   /** The application has come, and may bring a policy. */
   adopt(policy?: Policy): void
   readonly state: Shared

@@ -66,12 +66,14 @@ export async function ask(pid: number, place: InspectorPlace, open: () => void, 
   try {
     if (!(await isInspectorOf(pid, inspector))) return undefined
     const { result } = (await inspector.post('Runtime.evaluate', { expression })) as { result: { value?: unknown } }
-    if (!before) await inspector.post('Runtime.evaluate', { expression: 'process._debugEnd()' }).catch(() => {})
     return typeof result.value === 'string' ? result.value : undefined
   } catch {
     // It is stuck, or has ended.
     return undefined
   } finally {
+    // As soon as its loop turns.
+    const expression = 'setImmediate(() => process._debugEnd())'
+    if (!before) await inspector.post('Runtime.evaluate', { expression }).catch(() => {})
     inspector.close()
   }
 }

@@ -9,7 +9,7 @@ import { coordinator } from '../process/shared.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
 import { type Birth, Child, type ChildLike, type ChildSettings, DEFAULTS, isInExitOfChild, noteSignals } from './child.js'
 import { joinCrew } from './crew.js'
-import { addEnded, coverAll, lookAfterOrphans } from './orphans.js'
+import { addEnded, coverAll, lookAfterOrphans, spare } from './orphans.js'
 import { stopChildren } from './stop.js'
 
 /** A child has less time than its parent, so that it ends by itself before it is killed. */
@@ -85,15 +85,19 @@ function mark(options: SpawnOptions, adopts: boolean): Birth | undefined {
   if (theirs === '') return undefined
   const inherited = theirs ?? ours
   const isDaemon = options.detached === true && isUnconnected(options.stdio)
-  const next = isDaemon ? undefined : nextMark(inherited)
+  if (isDaemon) {
+    env.set(TREE, '')
+    return { isDaemon }
+  }
+  const next = nextMark(inherited)
   const { grace, report } = coordinator().state.policy
   const ownReport = typeof report === 'string' && env.get('EXODOS_REPORT') === report ? nextReport(report) : undefined
-  env.set(TREE, next ?? (isDaemon ? '' : inherited))
+  env.set(TREE, next ?? inherited)
   env.set('EXODOS_GRACE', `${Math.round(Math.min(grace * CHILDS_SHARE, graceOf(env.get('EXODOS_GRACE'))))}ms`)
   if (ownReport !== undefined) env.set('EXODOS_REPORT', ownReport)
   const isCovered = adopts && next !== undefined && inherited === ours && !isWorker()
   if (isCovered) coverAll()
-  return { mark: next, clusterId: env.get('NODE_UNIQUE_ID'), report: ownReport, isDaemon, isCovered }
+  return { mark: next, clusterId: env.get('NODE_UNIQUE_ID'), report: ownReport, isCovered }
 }
 
 /** `NAME=value`, as Node hands them on: changed in place, since there are many and few are ours. */
@@ -144,7 +148,7 @@ function isUnconnected(stdio: unknown): boolean {
 /** What has been stopped on this way out, by what it was started with. */
 const stoppedCommands = new Set<string>()
 
-const commandOf = (words: readonly string[] | undefined) => JSON.stringify(words)
+const commandOf = (words: readonly string[] = []) => JSON.stringify(words)
 
 /** Outside of hooks so many children are started on the way out before somebody is taken for one that starts them anew. */
 const MOST_LATE = 50
@@ -156,7 +160,7 @@ let late = 0
  */
 function refuse({ args, envPairs, detached, stdio }: SpawnOptions): void {
   const there = coordinator()
-  if (!there.state.exiting.signal.aborted || there.call || (detached && isUnconnected(stdio))) return
+  if (!there.leaving || there.call || (detached && isUnconnected(stdio))) return
   const isClusterWorker = envPairs?.some((pair) => pair.startsWith('NODE_UNIQUE_ID='))
   if (!isClusterWorker && !isInExitOfChild() && !stoppedCommands.has(commandOf(args)) && late++ < MOST_LATE) return
   throw ofLeaving(new ExodosError('ERR_EXODOS_CLOSED', `the process is leaving: ${args?.join(' ')} is not started anew`))
@@ -168,13 +172,14 @@ function letGoOfWorkers(): void {
   for (const worker of Object.values(workers)) if (worker) worker.exitedAfterDisconnect = true
 }
 
-/** Whoever waits for a child that is stopped gets an error, of `exec` with what was run, of execa as well. */
+/** Whoever waits for a child that is stopped gets an error: of `exec` with what was run, of execa as well. */
 function isOfChild(error: unknown): boolean {
-  const { cmd, command, signal, exitCode, code } = (error ?? {}) as Record<string, unknown>
-  return [cmd, command].some(isText) && (isText(signal) || [code, exitCode].some((each) => typeof each === 'number'))
+  const { cmd, command } = (error ?? {}) as Record<string, unknown>
+  const text = typeof cmd === 'string' ? cmd : command
+  return (
+    typeof text === 'string' && [...stoppedCommands].some((words) => (JSON.parse(words) as string[]).join(' ').endsWith(text))
+  )
 }
-
-const isText = (value: unknown) => typeof value === 'string'
 
 const CHILD = Symbol.for('exodos.child')
 type Watched = ChildLike & { [BORN]?: Birth; [CHILD]?: { leave(): void } }
@@ -191,6 +196,7 @@ export function watchOver(process: Watched, settings: ChildSettings, clusterId?:
   const before = process[CHILD]
   before?.leave()
   const child = new Child(process, settings, { ...process[BORN], ...(clusterId !== undefined && { clusterId }) })
+  if (!settings.tree && child.birth.mark !== undefined) spare(child.birth.mark)
   const crew = join(child)
   const leave = () => {
     child.over()

@@ -88,6 +88,8 @@ export class Child {
   readonly ended: Promise<unknown>
   /** We have heard so. */
   hasEnded = false
+  /** By the clock; undefined where nobody has told us. */
+  endedAt: number | undefined
   /** A run has stopped it, with what it has left behind. */
   isStopped = false
   private looked = false
@@ -104,6 +106,7 @@ export class Child {
     this.ended = new Promise((resolve) => {
       const hear = (_code: unknown, signal: unknown) => {
         this.hasEnded = true
+        this.endedAt = clock.now()
         // A terminal may have been faster than we.
         if (this.isStopped || (signal !== null && coordinator().state.exiting.signal.aborted)) noteExit()
         resolve(undefined)
@@ -140,11 +143,16 @@ export class Child {
     return this.signals.askedAt
   }
 
+  /** Not by its own `kill`, which others listen to; Node collects it not before we have heard, so its number is its own. */
   private send(signal: NodeJS.Signals): void {
-    // Deno takes one that was sent a signal for ended.
-    if (!this.signals.send(signal) && isDeno && this.isThere(false)) realProcess.kill(this.pid, signal)
-    // One that is stopped couldn't hear it.
-    if (seen(this.pid)?.state === 'T') this.signals.send('SIGCONT')
+    try {
+      realProcess.kill(this.pid, signal)
+      // One that is stopped couldn't hear it.
+      if (seen(this.pid)?.state === 'T') realProcess.kill(this.pid, 'SIGCONT')
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'EPERM') throw new Error(`PID ${this.pid} can't be stopped: it has become another user's`)
+    }
   }
 
   /** A daemon, in the way that Node's documentation tells how to start one. */
@@ -163,7 +171,12 @@ export class Child {
     const { exitCode, signalCode } = this.process
     this.hasEnded ||= !isDeno && (exitCode !== null || signalCode !== null)
     if (this.hasEnded) return false
-    return isTurning || this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime })
+    if (isTurning) return true
+    try {
+      return this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime })
+    } catch {
+      return true
+    }
   }
 
   /** Sends the signal; lets go of a worker of the cluster, which then closes its servers first. Says what it did. */
@@ -204,8 +217,7 @@ export class Child {
     try {
       const text = readFileSync(report, 'utf8')
       rmSync(report, { force: true })
-      const found = JSON.parse(text) as { pid?: unknown }
-      return found.pid === this.pid ? found : undefined
+      return JSON.parse(text)
     } catch {
       // It has none, as a program without exodos.
       return undefined

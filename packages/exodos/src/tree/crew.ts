@@ -1,38 +1,45 @@
 import { ExodosError } from '../core/errors.js'
 import { type HookContext, type HookRecord, RECORD, type Registration } from '../core/hook.js'
-import { clock } from '../process/clock.js'
+import { inRootContext } from '../process/context.js'
 import { register } from '../process/face.js'
 import { coordinator } from '../process/shared.js'
 import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
 
-/** What stopping may take, in parts of it. Of what a second signal leaves half: others have to be called as well. */
+/**
+ * What stopping may take, in parts of it, counted as a run counts: a stopped process doesn't lose its time. Of what a second
+ * signal leaves half: others have to be called as well.
+ */
 export class Time {
-  private from = clock.now()
-  private end: number | undefined
+  private total: number
+  private before = 0
+  private wasForced = false
 
   constructor(
     /** Milliseconds that are left. */
     private readonly remaining: () => number,
     private readonly signal?: AbortSignal,
-  ) {}
+  ) {
+    this.total = remaining()
+  }
 
   get isForced(): boolean {
     return this.signal?.aborted === true
   }
 
-  /** When a part is over. `most`: somebody has less, in milliseconds. */
-  at(part: number, most = Number.POSITIVE_INFINITY): number {
-    const now = clock.now()
-    if (this.isForced && this.end === undefined) {
-      this.from = now
-      this.end = now + this.remaining() / 2
+  /** Milliseconds until a part is over; less than 0 when it was. `most`: somebody has less, in milliseconds. */
+  until(part: number, most = Number.POSITIVE_INFINITY): number {
+    const left = this.remaining()
+    if (this.isForced && !this.wasForced) {
+      this.wasForced = true
+      this.before = left / 2
+      this.total = left / 2
     }
-    return this.from + part * Math.min(most, (this.end ?? now + this.remaining()) - this.from)
+    return part * Math.min(most, this.total) - (this.total + this.before - left)
   }
 
-  /** Milliseconds until then. */
-  until(part: number): number {
-    return Math.max(0, this.at(part) - clock.now())
+  /** Milliseconds of it all. */
+  length(most = Number.POSITIVE_INFINITY): number {
+    return Math.min(most, this.total)
   }
 }
 
@@ -94,7 +101,8 @@ export function stand(guest: boolean, name: string, stop: (stopping: Stopping) =
     return problems instanceof Promise ? problems.then(check) : check(problems)
   }
   const sync = (ctx: HookContext) => check(lookAgainSync(begin(ctx, false)))
-  const registration = register(guest, stand, fn, { name, sync }, true)
+  // Whoever starts a child has nothing to do with how it is stopped.
+  const registration = inRootContext(() => register(guest, stand, fn, { name, sync }, true))
   // It was not registered by anybody's call. The application may set its grace period later.
   const record = (registration as unknown as { [RECORD]: HookRecord })[RECORD]
   Object.assign(record, { site: undefined, isOwn: true })

@@ -37,20 +37,22 @@ export class Descendants {
     this.since = Math.min(...since, ...this.children.map(({ startTime }) => Number(startTime)))
   }
 
-  /** Those that are to end and haven't. */
-  living(): Seen[] {
+  /** Those that are to end and haven't. A look at all processes that was begun after `since`, by the clock, is new enough. */
+  living(since = clock.now()): Seen[] {
     if (this.marks.size + this.leaders.size + this.known.size === 0) return []
     const spared = ourLine()
     const found = new Map<number, Seen>()
-    for (const [each, child] of this.known) if (isAlive(each) && !this.isEscaped(each, child)) found.set(each.pid, each)
-    for (const each of scan()) if (this.belongs(each) && isAlive(each)) found.set(each.pid, each)
+    for (const [each, child] of this.known)
+      if (isAlive(each) && !isNobodys(each) && !this.isEscaped(each, child)) found.set(each.pid, each)
+    for (const each of scan(since)) if (this.belongs(each) && isAlive(each)) found.set(each.pid, each)
     for (const child of this.children) found.delete(child.pid)
     return [...found.values()].filter(({ pid }) => !spared.has(pid))
   }
 
   /** Those that have made a session of their own, and scrubbed their environment: they want to be on their own. */
   escaped(): Seen[] {
-    return [...this.known].filter(([each, child]) => isAlive(each) && this.isEscaped(each, child)).map(([each]) => each)
+    const found = [...this.known].filter(([each, child]) => isAlive(each) && !isNobodys(each) && this.isEscaped(each, child))
+    return found.map(([each]) => each)
   }
 
   private isEscaped({ pid, session }: Seen, child: Child): boolean {
@@ -69,19 +71,29 @@ interface Marked extends Seen {
   readonly marks: readonly string[]
 }
 
-/** Milliseconds for which a look at all processes holds: one crew after another looks. */
-const FRESH = 10
+/** Somebody has said that it belongs to nobody: a daemon, or a guardian. */
+const isNobodys = ({ pid }: Seen) => environmentOf(pid, TREE) === ''
+
 let last: { readonly at: number; readonly found: readonly Marked[] } | undefined
 
-/** All processes that are younger than this one: it takes some milliseconds, most of it to read what is in an environment. */
-export function scan(): readonly Marked[] {
-  if (last && clock.now() - last.at < FRESH) return last.found
-  const since = Number(seen(process.pid)?.startTime)
-  const young = allSeen().filter(({ state, startTime }) => Number(startTime) >= since && !/[ZX]/.test(state))
+/**
+ * All processes that are younger than this one: it takes some milliseconds, most of it to read what is in an environment. So
+ * what ends at the same time looks once.
+ */
+export function scan(since = clock.now()): readonly Marked[] {
+  if (last && last.at >= since) return last.found
+  const at = clock.now()
+  const own = Number(seen(process.pid)?.startTime)
+  const young = allSeen().filter(({ state, startTime }) => Number(startTime) >= own && !/[ZX]/.test(state))
   const found = young.map((each) => {
     const parts = environmentOf(each.pid, TREE)?.split(':') ?? []
     return { ...each, marks: parts.map((_, i) => parts.slice(0, i + 1).join(':')) }
   })
-  last = { at: clock.now(), found }
+  last = { at, found }
   return found
+}
+
+/** Did the last look, begun after `since`, find nobody with the mark? Then nobody can have come since. */
+export function isSurelyNobody(mark: string, since: number): boolean {
+  return last !== undefined && last.at >= since && !last.found.some(({ marks }) => marks.includes(mark))
 }

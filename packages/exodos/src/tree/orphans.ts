@@ -1,10 +1,11 @@
 import { theGuardian } from '../guardian/durable.js'
+import { clock } from '../process/clock.js'
 import { ownMark, TREE } from '../process/family.js'
 import { realProcess } from '../process/real.js'
 import { seen } from '../system/proc.js'
 import type { Child } from './child.js'
 import { stand } from './crew.js'
-import { Descendants, scan } from './descendants.js'
+import { Descendants, isSurelyNobody, scan } from './descendants.js'
 import { stopRest } from './stop.js'
 
 /**
@@ -24,17 +25,26 @@ let cover: { readonly mark: string; over(): void } | undefined
 const spared = new Set<string>()
 let isStanding = false
 
-/** To be called with the first child: what such have left behind is stopped after all of them, before whatever is older. */
+/** When the last child was started, by the clock. */
+let startedAt = 0
+
+/** To be called with each child: what such have left behind is stopped after all of them, before whatever is older. */
 export function lookAfterOrphans(): void {
+  startedAt = clock.now()
   if (isStanding) return
   isStanding = true
   stand(false, 'descendants', function* (stopping) {
     isStanding = false
     const children = [...ended]
+    if (children.length === 0 && (!cover || isSurelyNobody(cover.mark, startedAt))) {
+      cover?.over()
+      cover = undefined
+      return []
+    }
     const descendants = new Descendants(children, cover ? [cover.mark] : [], spared)
     const told = {}
     stopping.tell(told)
-    const problems = yield* stopRest(descendants, children, told, stopping)
+    const problems = yield* stopRest(descendants, told, stopping)
     for (const child of children) forget(child)
     cover?.over()
     cover = undefined
@@ -60,9 +70,13 @@ export function coverAll(): void {
   cover = { mark, over }
 }
 
+/** Its descendants are left alone, as long as we live. */
+export function spare(mark: string): void {
+  spared.add(mark)
+}
+
 export function addEnded(child: Child): void {
   const { birth, settings } = child
-  if (!settings.tree && birth.isCovered) spared.add(birth.mark as string)
   if (!settings.tree || birth.mark === undefined || birth.isCovered) {
     child.over()
     return

@@ -64,9 +64,13 @@ export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<
   stopping.tell(told)
   const results = yield* together(
     children.map(function* (child, i): Looks<Problems> {
-      const descendants = new Descendants([child])
-      yield* stopChild(child, stopped[i] as StoppedChild, stopping)
-      const problems = yield* stopRest(descendants, [child], told, stopping)
+      const note = stopped[i] as StoppedChild
+      // Without descriptors to look with, what can be done without is done.
+      const descendants = orElse(() => new Descendants([child]), undefined)
+      yield* stopChild(child, note, stopping)
+      const problems = descendants ? yield* stopRest(descendants, told, stopping, child) : []
+      const report = child.takeReport()
+      if (report !== undefined) note.report = report
       child.over()
       return problems
     }),
@@ -80,25 +84,24 @@ export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<
 /** Asks, waits, kills, and waits until it has gone. */
 function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurning }: Stopping): Looks<void> {
   const { pid } = child
-  const at = (part: number) => parted(time, part, child.settings.timeout)
+  const most = child.settings.timeout
+  const untilKill = () => parted(time, KILL, most)
   // Who is asked once more needs its own reserve for that.
-  const again = () => at(KILL) - Math.min(RESERVE, (at(1) - at(0)) / 5)
-  const begin = clock.now()
+  const untilAgain = () => untilKill() - Math.min(RESERVE, time.length(most) / 5)
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
-  const toldAt = isToldByTerminal(child, reason) ? begin : child.askedAt
-  const trusted = hasExodos(pid) ? Math.min(SHOW, at(TRUST) - begin) : at(TRUST) - begin
-  const first = Math.max(begin, toldAt + trusted)
+  const toldAt = orElse(() => isToldByTerminal(child, reason), false) ? clock.now() : child.askedAt
+  const trusted = Math.min(TRUST * time.length(most), orElse(() => hasExodos(pid), false) ? SHOW : Number.POSITIVE_INFINITY)
+  const first = toldAt + trusted
   let asked = 0
-  while (child.isThere(isTurning) && clock.now() < at(KILL)) {
-    const now = clock.now()
-    const isLast = time.isForced || now >= again()
-    if ((asked === 0 && now >= first) || (asked < 2 && isLast)) {
+  while (child.isThere(isTurning) && untilKill() > 0) {
+    const isLast = time.isForced || untilAgain() <= 0
+    if ((asked === 0 && clock.now() >= first) || (asked < 2 && isLast)) {
       // To who is leaving it would be a second signal, which leaves no time.
-      if (isLast || !isLeaving(pid)) stopped.asked = child.ask(asked > 0)
+      if (isLast || !orElse(() => isLeaving(pid), false)) stopped.asked = child.ask(asked > 0)
       asked = isLast ? 2 : 1
     }
-    const next = asked === 0 ? first : asked === 1 ? again() : at(KILL)
-    yield { sleep: Math.max(0, Math.min(next - clock.now(), LOOK)), until: child.ended }
+    const next = asked === 0 ? first - clock.now() : asked === 1 ? untilAgain() : untilKill()
+    yield { sleep: Math.max(0, Math.min(next, LOOK)), until: child.ended }
   }
   if (child.isThere(isTurning)) {
     stopped.killed = true
@@ -107,29 +110,30 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
       yield { sleep: gone - clock.now(), until: child.ended }
     if (child.isThere(isTurning)) throw new Error(`${words(stopped)} is still there ${GONE} ms after SIGKILL`)
   }
-  const report = child.takeReport()
-  Object.assign(stopped, child.exit(), report !== undefined && { report })
+  Object.assign(stopped, child.exit())
 }
 
-/** Stops what has outlived children that have ended. */
+/** Stops what has outlived children that have ended: `child`, or any. */
 export function* stopRest(
   descendants: Descendants,
-  children: readonly Child[],
   told: StoppedChildren,
   { time, reason }: Stopping,
+  child?: Child,
 ): Looks<Problems> {
   const problems: string[] = []
+  let since = child?.endedAt
   const members = () => {
-    const rest = descendants.living()
+    const rest = descendants.living(since)
+    since = undefined
     for (const { pid } of rest)
       if (!told.ended?.some((each) => each.pid === pid)) told.ended = [...(told.ended ?? []), named(pid)]
     return rest
   }
   // What a terminal has told to them, too, may be under way.
-  const isTold = children.some((child) => isToldByTerminal(child, reason))
+  const isTold = child !== undefined && isToldByTerminal(child, reason)
   while (isTold && !time.isForced && time.until(TRUST) > 0 && descendants.living().length > 0) yield { sleep: LOOK }
-  const { signal = 'SIGTERM', timeout = undefined } = children.length === 1 ? (children[0]?.settings ?? {}) : {}
-  const left = yield* tell(members, signal, Math.max(0, parted(time, KILL_REST, timeout) - clock.now()))
+  const { signal = 'SIGTERM', timeout = undefined } = child?.settings ?? {}
+  const left = yield* tell(members, signal, () => parted(time, KILL_REST, timeout))
   if (left.length > 0) {
     problems.push(...left.map(({ pid }) => `${words(named(pid))}, a descendant, did not end in time: it was killed`))
     yield* kill(members)
@@ -141,11 +145,19 @@ export function* stopRest(
   return problems
 }
 
-/** When a part of the time is over, less what it takes to kill and to see that it has gone. */
+/** Milliseconds until a part of the time is over, less what it takes to kill and to see that it has gone. */
 function parted(time: Time, part: number, most?: number): number {
-  return time.at(part, most) - Math.min(MARGIN, (time.at(1, most) - time.at(0, most)) / 5)
+  return time.until(part, most) - Math.min(MARGIN, time.length(most) / 5)
 }
 
-const named = (pid: number): Named => ({ pid, command: commandOf(pid) })
+function orElse<T>(look: () => T, otherwise: T): T {
+  try {
+    return look()
+  } catch {
+    return otherwise
+  }
+}
+
+const named = (pid: number): Named => ({ pid, command: orElse(() => commandOf(pid), '') })
 
 const words = ({ pid, command }: Named) => `PID ${pid} (${command})`

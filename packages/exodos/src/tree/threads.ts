@@ -31,10 +31,12 @@ export function lookAfterThreads(): void {
 const known = new Map<number, { readonly thread: Thread; readonly isOurs: boolean; crew: Membership | undefined }>()
 /** Those that other threads look after. */
 const foreign = new Set<number>()
+/** Those that a crew is stopping, and what they have reported. */
+const asked = new Set<number>()
 const reports = new Map<number, unknown>()
 let channel: InstanceType<Threads['BroadcastChannel']> | undefined
 
-const isLeaving = () => coordinator().state.exiting.signal.aborted
+const isLeaving = () => coordinator().leaving
 
 function adopt(worker: Worker): void {
   channel ??= openChannel()
@@ -86,6 +88,7 @@ function add(thread: Thread, isJoining: boolean, isOurs: boolean): void {
   known.set(thread.number, entry)
   void thread.ended.then(() => {
     known.delete(thread.number)
+    foreign.delete(thread.number)
     entry.crew?.leave()
   })
 }
@@ -122,8 +125,9 @@ function receive(): { message: unknown } | undefined {
 function hear(message: Message, isLate: boolean): void {
   const { kind, thread: number } = message
   if (kind === 'mine') foreign.add(number)
-  else if (kind === 'report') reports.set(number, message.report)
-  else {
+  else if (kind === 'report') {
+    if (asked.has(number)) reports.set(number, message.report)
+  } else {
     const { memory, task } = message
     const there = known.get(number)
     if (there) {
@@ -169,15 +173,18 @@ const join = joinCrew(
     const stopped: StoppedThread[] = []
     stopping.tell(stopped)
     // Those that have got their first hook meanwhile as well.
-    for (let asked = next(all, stopped); asked.length > 0; asked = next(all, stopped)) {
-      const notes = asked.map(({ number }): StoppedThread => ({ thread: number }))
+    for (let some = next(all, stopped); some.length > 0; some = next(all, stopped)) {
+      const notes = some.map(({ number }): StoppedThread => ({ thread: number }))
       stopped.push(...notes)
-      yield* together(asked.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
+      for (const { number } of some) asked.add(number)
+      yield* together(some.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
     }
+    catchUp()
     for (const each of stopped) {
       const report = reports.get(each.thread)
       if (report !== undefined) each.report = report
       reports.delete(each.thread)
+      asked.delete(each.thread)
     }
     return stopped.flatMap(problemsOf)
   },

@@ -14,7 +14,6 @@ export const all = [
 ]
 
 export const pending: Record<string, string[]> = {
-  'the tree of processes and threads': range('E', 12, [45, 52]),
   pools: [...range('C', [75, 78], [80, 86], 88, 89), 'E64'],
   trace: range('C', [98, 100]),
 }

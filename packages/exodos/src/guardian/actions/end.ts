@@ -1,4 +1,5 @@
 import { clock } from '../../process/clock.js'
+import { TREE } from '../../process/family.js'
 import type { Looks } from '../../system/looks.js'
 import { allSeen, environmentOf, isAlive, isLeaving, type Seen, seen, userOf } from '../../system/proc.js'
 import { DONE, type Outcome, type ProcessAction } from '../records/action.js'
@@ -21,35 +22,36 @@ export function* end(target: ProcessAction): Steps<Outcome> {
   if (reason !== undefined) return { left: `process ${pid} ${reason}` }
   const found = seen(pid)
   const all = () => members(target)
-  const rest = yield* tell(all, signal, timeout)
+  const deadline = clock.now() + timeout
+  const rest = yield* tell(all, signal, () => deadline - clock.now())
   if (rest.length > 0) yield* kill(all)
   return found && found.startTime !== start ? { left: `process ${pid} is not the one that was recorded` } : DONE
 }
 
 /** Kills all members, and waits until they have gone. */
 export function* kill(members: () => Seen[]): Looks<void> {
-  const rest = yield* tell(members, 'SIGKILL', KILLED)
+  const deadline = clock.now() + KILLED
+  const rest = yield* tell(members, 'SIGKILL', () => deadline - clock.now())
   if (rest.length > 0)
     throw new Error(`still there ${KILLED} ms after SIGKILL: process ${rest.map((each) => each.pid).join(', ')}`)
 }
 
 /**
  * Sends each member the signal once, those that come later as well; returns whoever is left when all have gone or time is
- * up. Who is leaving already isn't asked.
+ * up, `left` in milliseconds. Who is leaving already isn't asked.
  */
-export function* tell(members: () => Seen[], signal: string, timeout: number): Looks<Seen[]> {
-  const deadline = clock.now() + timeout
+export function* tell(members: () => Seen[], signal: string, left: () => number): Looks<Seen[]> {
   const told = new Set<string>()
   let rest = members()
   let pause = FIRST_LOOK
-  while (rest.length > 0 && clock.now() < deadline) {
+  while (rest.length > 0 && left() > 0) {
     for (const member of rest) {
       const name = `${member.pid} ${member.startTime}`
       if (!told.has(name)) send(member, signal)
       told.add(name)
     }
     // To look for all members is dear: it is done when those that are known have gone.
-    for (let known = rest; known.length > 0 && clock.now() < deadline; known = known.filter(isAlive)) {
+    for (let known = rest; known.length > 0 && left() > 0; known = known.filter(isAlive)) {
       yield { sleep: pause }
       pause = Math.min(pause * 2, LAST_LOOK)
     }
@@ -68,10 +70,12 @@ function members({ pid, start, group, cookie }: ProcessAction): Seen[] {
   if (!group && cookie === undefined) return leader && leader.startTime === start && isAlive(leader) ? [leader] : []
   const isNumberOurs = group && (!leader || leader.startTime === start)
   const spared = ourLine()
+  // What carries the mark of a tree descends from the process: no other environment has to be read.
+  const mayCarry = ({ startTime }: Seen) => !cookie?.startsWith(`${TREE}=`) || BigInt(startTime) >= BigInt(start)
   const belongs = (each: Seen): boolean => {
     if (each.pid === pid) return each.startTime === start
     const isMember = isNumberOurs && BigInt(each.startTime) >= BigInt(start) && (each.group === pid || each.session === pid)
-    return isMember || hasCookie(each.pid, cookie)
+    return isMember || (mayCarry(each) && hasCookie(each.pid, cookie))
   }
   return allSeen().filter((each) => !/[ZX]/.test(each.state) && !spared.has(each.pid) && belongs(each) && isOurs(each.pid))
 }
