@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { Agent, get } from 'node:http'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
@@ -148,7 +148,8 @@ describe.each(adoptions)('a cluster that is stopped $how', ({ options, imports }
     const kind = signal === 'SIGKILL' ? 'parent' : 'signal'
     expect(lines(program, /^saved .*/).sort()).toEqual([`saved 1 ${kind}`, `saved 2 ${kind}`])
     if (signal === 'SIGKILL') {
-      const reports = [1, 2].map((n) => JSON.parse(readFileSync(join(program.dir, `report.json.${n}`), 'utf8')) as Report)
+      const files = readdirSync(program.dir).filter((name) => /^report\.json\..*-[12]$/.test(name))
+      const reports = files.map((name) => JSON.parse(readFileSync(join(program.dir, name), 'utf8')) as Report)
       expect(reports.map(({ reasons, exit }) => [reasons[0]?.kind, exit])).toEqual(Array(2).fill(['parent', { code: 0 }]))
       return
     }

@@ -40,7 +40,7 @@ const LEAST_PATIENCE = 250
 /** What a signal to the whole group may have been seen by the program before we have heard of it. */
 const HEARING = 1000
 /** Signals that ask a program to end; the others may mean anything, and nothing is freed after them. */
-const ENDING = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
+export const ENDING: readonly string[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGBREAK']
 /** For a debugger to say that it has paused the program, and no longer: time is up. */
 const ANSWER = 250
 /** Between two looks whether it goes on. */

@@ -2,13 +2,14 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { Report } from '../core/report.js'
+import { LEAVING } from '../system/proc.js'
 import type { Hang } from '../watchdog/watchdog.js'
 import { type Child, makeDirectory } from './directory.js'
 import type { Ended } from './leave-as.js'
 import { startProgram } from './program.js'
 import { listenForSignals } from './relay.js'
 import { say } from './say.js'
-import { type Blocked, type Limits, type Process, Shutdown } from './shutdown.js'
+import { type Blocked, ENDING, type Limits, type Process, Shutdown } from './shutdown.js'
 
 export interface SuperviseOptions extends Limits {
   /** A file. */
@@ -52,6 +53,8 @@ export async function supervise(command: string, args: readonly string[], option
   }
   const startedAt = Date.now()
   const stopListening = listenForSignals((signal, toGroup) => {
+    // Who asks us sees then that we are leaving, and doesn't ask once more.
+    if (ENDING.includes(signal)) process.on(LEAVING, () => {})
     signals.push({ signal, at: Date.now() - startedAt, toGroup })
     pass(signal, toGroup)
   })

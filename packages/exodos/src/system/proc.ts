@@ -36,10 +36,19 @@ export function seen(pid: number, thread?: number): Seen | undefined {
   const text = read(thread === undefined ? `/proc/${pid}/stat` : `/proc/${pid}/task/${thread}/stat`)
   if (!text) return undefined
   // The name comes second and may hold spaces and brackets.
-  const [state = '', ...rest] = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const startTime = rest[18] as string
-  const [parent = 0, group = 0, session = 0, terminal = 0, foreground = 0] = rest.map(Number)
-  return { pid, parent, group, session, state, startTime, threads: Number(rest[16]), terminal, foreground }
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ', 20)
+  const number = (i: number) => Number(fields[i])
+  return {
+    pid,
+    state: fields[0] as string,
+    parent: number(1),
+    group: number(2),
+    session: number(3),
+    terminal: number(4),
+    foreground: number(5),
+    threads: number(17),
+    startTime: fields[19] as string,
+  }
 }
 
 /** Running, or able to: of a zombie only the exit code is left. */

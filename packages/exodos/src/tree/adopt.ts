@@ -84,7 +84,7 @@ function mark(options: SpawnOptions, adopts: boolean): Birth | undefined {
   const theirs = env.get(TREE)
   if (theirs === '') return undefined
   const inherited = theirs ?? ours
-  const isDaemon = options.detached === true && isUnconnected(options.stdio)
+  const isDaemon = adopts && options.detached === true && isUnconnected(options.stdio)
   if (isDaemon) {
     env.set(TREE, '')
     return { isDaemon }

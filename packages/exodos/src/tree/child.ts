@@ -115,8 +115,8 @@ export class Child {
       if (process.prependOnceListener) process.prependOnceListener('exit', hear)
       else process.once('exit', hear)
     })
-    const isRemembered = birth.isDaemon || (birth.isCovered && settings === DEFAULTS)
-    this.forget = isRemembered ? () => {} : this.remember()
+    const needsNoRecord = settings === DEFAULTS && (birth.isDaemon || birth.isCovered)
+    this.forget = needsNoRecord ? () => {} : this.remember()
     this.signals = noteSignals(process)
   }
 
@@ -155,10 +155,10 @@ export class Child {
     }
   }
 
-  /** A daemon, in the way that Node's documentation tells how to start one. */
+  /** A daemon, in the way that Node's documentation tells how to start one, and nobody has said that it is to be stopped. */
   get isOnItsOwn(): boolean {
     const { _handle } = this.process as { _handle?: { hasRef?(): boolean } | null }
-    return this.birth.isDaemon === true && _handle?.hasRef?.() === false
+    return this.settings === DEFAULTS && this.birth.isDaemon === true && _handle?.hasRef?.() === false
   }
 
   get cookie(): string | undefined {

@@ -5,9 +5,11 @@ import { register } from '../process/face.js'
 import { coordinator } from '../process/shared.js'
 import { type Looks, lookAgain, lookAgainSync } from '../system/looks.js'
 
+const FORCED_SHARE = 0.75
+
 /**
  * What stopping may take, in parts of it, counted as a run counts: a stopped process doesn't lose its time. Of what a second
- * signal leaves half: others have to be called as well.
+ * signal leaves not all: others have to be called as well.
  */
 export class Time {
   private total: number
@@ -31,8 +33,8 @@ export class Time {
     const left = this.remaining()
     if (this.isForced && !this.wasForced) {
       this.wasForced = true
-      this.before = left / 2
-      this.total = left / 2
+      this.total = FORCED_SHARE * left
+      this.before = left - this.total
     }
     return part * Math.min(most, this.total) - (this.total + this.before - left)
   }

@@ -90,7 +90,8 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
   const untilAgain = () => untilKill() - Math.min(RESERVE, time.length(most) / 5)
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
   const toldAt = orElse(() => isToldByTerminal(child, reason), false) ? clock.now() : child.askedAt
-  const trusted = Math.min(TRUST * time.length(most), orElse(() => hasExodos(pid), false) ? SHOW : Number.POSITIVE_INFINITY)
+  const shows = child.birth.mark !== undefined && orElse(() => hasExodos(pid), false)
+  const trusted = Math.min(TRUST * time.length(most), shows ? SHOW : Number.POSITIVE_INFINITY)
   const first = toldAt + trusted
   let asked = 0
   while (child.isThere(isTurning) && untilKill() > 0) {
@@ -107,7 +108,7 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
     stopped.killed = true
     child.kill()
     for (const gone = clock.now() + GONE; child.isThere(isTurning) && clock.now() < gone; )
-      yield { sleep: gone - clock.now(), until: child.ended }
+      yield { sleep: Math.min(gone - clock.now(), LOOK), until: child.ended }
     if (child.isThere(isTurning)) throw new Error(`${words(stopped)} is still there ${GONE} ms after SIGKILL`)
   }
   Object.assign(stopped, child.exit())
