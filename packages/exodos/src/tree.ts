@@ -69,7 +69,7 @@ export function stopOnExit<T extends ChildLike | ClusterWorkerLike | ExecaLike>(
   const ms = timeout === undefined ? undefined : parseDuration(timeout, 'options.timeout')
   if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return child
   try {
-    watchOver(process, { name, signal: killSignal, timeout: ms, tree }, cluster && String(cluster.id))
+    watchOver(process, { name, signal: killSignal, timeout: ms, tree, isAdopted: false }, cluster && String(cluster.id))
   } catch (error) {
     if ((error as { code?: unknown }).code === 'ERR_EXODOS_CLOSED') process.kill(killSignal)
     throw error

@@ -17,6 +17,7 @@ describe('help', () => {
     [['run', '--grace', '5s', '--help', '--', 'false'], 'Usage: exodos run'],
     [['doctor', '--help'], 'Usage: exodos doctor'],
     [['recover', '--help'], 'Usage: exodos recover'],
+    [['ps', '--help'], 'Usage: exodos ps'],
   ])('%j', async (args, first) => {
     const ended = await exodos(...args)
     expect(ended).toMatchObject({ code: 0, stderr: '' })
@@ -25,7 +26,7 @@ describe('help', () => {
 
   test('names every command and every option, and the exit codes', async () => {
     const [all, ofRun, ofDoctor] = await Promise.all([exodos('--help'), exodos('run', '--help'), exodos('doctor', '--help')])
-    for (const word of ['run', 'doctor', 'recover']) expect(all.stdout).toContain(`\n  ${word} `)
+    for (const word of ['run', 'ps', 'doctor', 'recover']) expect(all.stdout).toContain(`\n  ${word} `)
     for (const word of ['--grace', '--kill-after', '--report', '125', '126', '127'])
       expect(ofRun.stdout).toContain(`\n  ${word} `)
     expect(ofDoctor.stdout).toContain('Exit status')

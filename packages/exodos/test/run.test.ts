@@ -12,15 +12,7 @@ const names = Object.keys(numbers)
 /** What doesn't end a process that does nothing about it. */
 const harmless = ['SIGCHLD', 'SIGCONT', 'SIGSTOP', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGURG', 'SIGWINCH']
 /** What the supervisor can't hear, is sent by the terminal to all, or speaks of a fault of its own. */
-const notPassedOn = [
-  'SIGKILL',
-  'SIGPROF',
-  'SIGSEGV',
-  'SIGBUS',
-  'SIGFPE',
-  'SIGILL',
-  ...harmless.filter((name) => name !== 'SIGURG'),
-]
+const notPassedOn = ['SIGKILL', 'SIGPROF', 'SIGSEGV', 'SIGBUS', 'SIGFPE', 'SIGILL', ...harmless]
 /** One name for each number: SIGIOT is SIGABRT, SIGPOLL is SIGIO. */
 const passedOn = names.filter((name) => !notPassedOn.includes(name) && name !== 'SIGIOT' && name !== 'SIGPOLL')
 
@@ -247,7 +239,35 @@ describe('--report and --grace', () => {
       undefined,
       { exit: { code: 3 }, reports: [{ exit: { code: 3 } }] },
     ],
-    ['no hooks', '', undefined, { exit: { code: 0 }, reports: [] }],
+    ['no hooks', '', undefined, { exit: { code: 0 }, reports: [], children: [] }],
+    [
+      'children and threads, one of them killed',
+      `import { spawn } from 'node:child_process'
+      import { once } from 'node:events'
+      import { Worker } from 'node:worker_threads'
+      const asleep = spawn('sleep', ['60'], { stdio: 'ignore' })
+      asleep.kill('SIGKILL')
+      await once(asleep, 'exit')
+      const leaving = spawn(process.execPath, ['-e', 'require("exodos").onExit(() => {}); setInterval(() => {}, 1e3); process.send("up")'], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+      await once(leaving, 'message')
+      const thread = new Worker('require("exodos").onExit(() => {}); require("node:worker_threads").parentPort.on("message", () => {}).postMessage("up")', { eval: true })
+      await once(thread, 'message')
+      process.exit(4)`,
+      undefined,
+      {
+        exit: { code: 4 },
+        children: expect.arrayContaining([
+          expect.objectContaining({ command: 'sleep 60', exit: { signal: 'SIGKILL' } }),
+          expect.objectContaining({ command: expect.stringContaining(' -e '), exit: { signal: 'SIGTERM' } }),
+          expect.objectContaining({ thread: 1, exit: { code: 1 } }),
+        ]),
+        reports: expect.arrayContaining([
+          expect.objectContaining({ thread: 0, exit: { code: 4 } }),
+          expect.objectContaining({ thread: 0, exit: { signal: 'SIGTERM' } }),
+          expect.objectContaining({ thread: 1, reasons: [{ kind: 'worker', code: 1 }] }),
+        ]),
+      },
+    ],
     [
       'a signal',
       `${hook(1)}; hold()`,

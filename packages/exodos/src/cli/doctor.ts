@@ -44,7 +44,7 @@ function runtime(): Finding {
   const [major = 0, minor = 0] = node.split('.').map(Number)
   const isKnown = major > 20 || (major === 20 && minor >= 19)
   const what = `hooks run on every way out that ${bun ? `Bun ${bun}` : deno ? `Deno ${deno}` : `Node ${node}`} can see`
-  if (bun || deno) return [what, 'exodos is tested on Node only']
+  if (bun || deno) return [what, 'not all of it: see docs/bun-and-deno.md']
   return [what, isKnown ? undefined : 'Node 20.19 or newer is needed']
 }
 

@@ -14,7 +14,7 @@ export interface Options {
   failureCode?: number
   /** `'app'` leaves a signal to the application; `'exit'` is the default for each that exodos knows. */
   signals?: Readonly<Record<string, 'exit' | 'app'>>
-  /** When the IPC channel to the parent closes, or a parent without one dies that uses `exodos/tree`. Default `'exit'`. */
+  /** When the IPC channel to the parent closes, or a parent that uses `exodos/tree` and has no channel to us dies. Default `'exit'`. */
   onParentLost?: 'exit' | 'stay'
   /**
    * A thread that says where a blocked event loop is stuck, and kills the process a second after the grace period.

@@ -14,7 +14,7 @@ const FIRST = 1
 const LAST = 20
 
 /** What timers take, in milliseconds. */
-const LONGEST = 2 ** 31 - 1
+export const LONGEST = 2 ** 31 - 1
 
 /** Waits while the event loop turns. */
 export function look({ sleep, until }: Look): Promise<void> {

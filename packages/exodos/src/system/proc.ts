@@ -57,6 +57,15 @@ export function isAlive({ pid, startTime }: Pick<Seen, 'pid' | 'startTime'>): bo
   return now !== undefined && now.startTime === startTime && !/[ZX]/.test(now.state)
 }
 
+/** What can't be looked at, as without descriptors to look with, is `otherwise`. */
+export function orElse<T>(look: () => T, otherwise: T): T {
+  try {
+    return look()
+  } catch {
+    return otherwise
+  }
+}
+
 /** All that descend from a process, as long as those in between live: an orphan is a child of init. */
 export function descendantsOf(pid: number): Seen[] {
   return childrenOf(pid).flatMap((child) => {
@@ -113,7 +122,10 @@ export function isLeaving(pid: number): boolean {
  */
 export const LEAVING = 'SIGURG'
 
-/** Has the process hooks? Few others listen for these, and none for these alone. */
+/**
+ * Has the process hooks? Few others listen for these, and none for these alone. `exodos run` looks so as well; who has left
+ * SIGPWR to the application doesn't.
+ */
 export function hasExodos(pid: number): boolean {
   return catches(pid, 'SIGSTKFLT') === true && catches(pid, 'SIGPWR') === true && catches(pid, 'SIGFPE') === false
 }

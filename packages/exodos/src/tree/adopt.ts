@@ -7,7 +7,7 @@ import { isWorker } from '../process/leave.js'
 import { builtin, EventEmitter, isExiting, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
 import { isSupervised, tellChild } from '../process/supervised.js'
-import { type Birth, Child, type ChildLike, type ChildSettings, DEFAULTS, isInExitOfChild, noteSignals } from './child.js'
+import { ADOPTED, type Birth, Child, type ChildLike, type ChildSettings, isInExitOfChild, noteSignals } from './child.js'
 import { joinCrew } from './crew.js'
 import { addEnded, coverAll, lookAfterOrphans, spare } from './orphans.js'
 import { stopChildren } from './stop.js'
@@ -29,13 +29,13 @@ type Spawning = Omit<ChildProcess, 'spawn'> & { spawn(options: SpawnOptions): nu
 /** How a child was started: seen by one of the copies of exodos. */
 const BORN = Symbol.for('exodos.born')
 const MARKING = Symbol.for('exodos.marking')
-const once = EventEmitter as unknown as { [MARKING]?: { adopts: boolean } }
+const holder = EventEmitter as unknown as { [MARKING]?: { adopts: boolean } }
 
 /** Marks the child processes that this thread starts from now on, so that all that descends from them can be found. */
 export function markChildren(): void {
-  if (once[MARKING]) return
+  if (holder[MARKING]) return
   const state = { adopts: false }
-  once[MARKING] = state
+  holder[MARKING] = state
   const { subscribe } = builtin<typeof import('node:diagnostics_channel')>('node:diagnostics_channel')
   subscribe('child_process', (message) => attend((message as { process: Spawning }).process, state))
 }
@@ -43,7 +43,7 @@ export function markChildren(): void {
 /** Stops each of them on the way out, and `first`, which is about to be started. */
 export function adoptChildren(first: Spawning): void {
   markChildren()
-  const state = once[MARKING] as { adopts: boolean }
+  const state = holder[MARKING] as { adopts: boolean }
   state.adopts = true
   attend(first, state)
 }
@@ -69,7 +69,7 @@ function attend(child: Spawning, state: { readonly adopts: boolean }): void {
 
 function adopt(child: ChildLike): void {
   try {
-    watchOver(child, DEFAULTS)
+    watchOver(child, ADOPTED)
   } catch (error) {
     // The hooks have run: it is started in an 'exit' event, to outlive us.
     if ((error as { code?: unknown }).code !== 'ERR_EXODOS_CLOSED') throw error

@@ -6,10 +6,10 @@ import { clock } from '../process/clock.js'
 import { TREE } from '../process/family.js'
 import { builtin, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
-import { hasExodos, isAlive, type Seen, seen } from '../system/proc.js'
+import { hasExodos, isAlive, orElse, type Seen, seen } from '../system/proc.js'
 
 /** What of a child process of Node's, or of one that looks like it, is needed. */
-export type ChildLike = Pick<ChildProcess, 'exitCode' | 'signalCode' | 'killed'> & {
+export type ChildLike = Pick<ChildProcess, 'exitCode' | 'signalCode'> & {
   readonly pid?: number | undefined
   kill(signal?: NodeJS.Signals): boolean
   once(event: string, listener: (...args: never[]) => void): unknown
@@ -23,6 +23,8 @@ export interface ChildSettings {
   readonly timeout: number | undefined
   /** With what descends from it. */
   readonly tree: boolean
+  /** Nobody has asked for it: it is stopped as all children are. */
+  readonly isAdopted: boolean
 }
 
 /** What is known of how a child was started; nothing if nobody looked. */
@@ -39,7 +41,7 @@ export interface Birth {
   readonly isCovered?: boolean
 }
 
-export const DEFAULTS: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true }
+export const ADOPTED: ChildSettings = { name: undefined, signal: 'SIGTERM', timeout: undefined, tree: true, isAdopted: true }
 
 /** What a program is asked to end with, by name and by number. SIGHUP often means something else. */
 const ENDING: readonly unknown[] = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGKILL', 15, 2, 3, 9]
@@ -115,7 +117,7 @@ export class Child {
       if (process.prependOnceListener) process.prependOnceListener('exit', hear)
       else process.once('exit', hear)
     })
-    const needsNoRecord = settings === DEFAULTS && (birth.isDaemon || birth.isCovered)
+    const needsNoRecord = settings.isAdopted && (birth.isDaemon || birth.isCovered)
     this.forget = needsNoRecord ? () => {} : this.remember()
     this.signals = noteSignals(process)
   }
@@ -148,7 +150,7 @@ export class Child {
     try {
       realProcess.kill(this.pid, signal)
       // One that is stopped couldn't hear it.
-      if (seen(this.pid)?.state === 'T') realProcess.kill(this.pid, 'SIGCONT')
+      if (orElse(() => seen(this.pid)?.state, '') === 'T') realProcess.kill(this.pid, 'SIGCONT')
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'EPERM') throw new Error(`PID ${this.pid} can't be stopped: it has become another user's`)
@@ -158,7 +160,7 @@ export class Child {
   /** A daemon, in the way that Node's documentation tells how to start one, and nobody has said that it is to be stopped. */
   get isOnItsOwn(): boolean {
     const { _handle } = this.process as { _handle?: { hasRef?(): boolean } | null }
-    return this.settings === DEFAULTS && this.birth.isDaemon === true && _handle?.hasRef?.() === false
+    return this.settings.isAdopted && this.birth.isDaemon === true && _handle?.hasRef?.() === false
   }
 
   get cookie(): string | undefined {
@@ -172,11 +174,7 @@ export class Child {
     this.hasEnded ||= !isDeno && (exitCode !== null || signalCode !== null)
     if (this.hasEnded) return false
     if (isTurning) return true
-    try {
-      return this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime })
-    } catch {
-      return true
-    }
+    return orElse(() => this.startTime === undefined || isAlive({ pid: this.pid, startTime: this.startTime }), true)
   }
 
   /** Sends the signal; lets go of a worker of the cluster, which then closes its servers first. Says what it did. */

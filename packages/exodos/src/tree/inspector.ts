@@ -8,7 +8,7 @@ import { PLACE, WORDS, WORDS_KEY } from '../process/stop-request.js'
  * In timers, `process.nextTick`, `AsyncResource.runInAsyncScope` and others Node would abort, with all threads; and where
  * somebody follows promises, in what goes on after an `await`.
  */
-const LOOK = `{
+const FIND_PLACE = `{
   const { stackTraceLimit, prepareStackTrace } = Error
   Error.stackTraceLimit = Infinity
   Error.prepareStackTrace = undefined
@@ -44,7 +44,7 @@ export function enter(thread: number): Entered {
   const post = connect(thread)
   const evaluate = (expression: string) => post?.send('Runtime.evaluate', { expression })
   return {
-    look: () => evaluate(LOOK),
+    look: () => evaluate(FIND_PLACE),
     free: () => post?.send('Runtime.terminateExecution', {}),
     cut: () => evaluate(CUT),
     leave: () => post?.close(),

@@ -2,7 +2,7 @@ import { kill, tell } from '../guardian/actions/end.js'
 import { clock } from '../process/clock.js'
 import { writeError } from '../process/output.js'
 import { type Looks, together } from '../system/looks.js'
-import { commandOf, hasExodos, isLeaving } from '../system/proc.js'
+import { commandOf, hasExodos, isLeaving, orElse } from '../system/proc.js'
 import type { Child } from './child.js'
 import type { Problems, Stopping, Time } from './crew.js'
 import { Descendants } from './descendants.js'
@@ -76,7 +76,7 @@ export function* stopChildren(all: readonly Child[], stopping: Stopping): Looks<
     }),
   )
   return [
-    ...stopped.filter(({ killed }) => killed).map((each) => `${words(each)} did not end in time: it was killed`),
+    ...stopped.filter(({ killed }) => killed).map((each) => `${describe(each)} did not end in time: it was killed`),
     ...results.flatMap((result) => (result.status === 'rejected' ? (result.reason as Error).message : result.value)),
   ]
 }
@@ -109,7 +109,7 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
     child.kill()
     for (const gone = clock.now() + GONE; child.isThere(isTurning) && clock.now() < gone; )
       yield { sleep: Math.min(gone - clock.now(), LOOK), until: child.ended }
-    if (child.isThere(isTurning)) throw new Error(`${words(stopped)} is still there ${GONE} ms after SIGKILL`)
+    if (child.isThere(isTurning)) throw new Error(`${describe(stopped)} is still there ${GONE} ms after SIGKILL`)
   }
   Object.assign(stopped, child.exit())
 }
@@ -136,13 +136,13 @@ export function* stopRest(
   const { signal = 'SIGTERM', timeout = undefined } = child?.settings ?? {}
   const left = yield* tell(members, signal, () => parted(time, KILL_REST, timeout))
   if (left.length > 0) {
-    problems.push(...left.map(({ pid }) => `${words(named(pid))}, a descendant, did not end in time: it was killed`))
+    problems.push(...left.map(({ pid }) => `${describe(named(pid))}, a descendant, did not end in time: it was killed`))
     yield* kill(members)
   }
   const escaped = descendants.escaped().map(({ pid }) => named(pid))
   if (escaped.length > 0) told.escaped = [...(told.escaped ?? []), ...escaped]
   // A warning of Node's comes too late.
-  for (const each of escaped) writeError(`exodos: ${words(each)} has left the tree: it is left alone\n`)
+  for (const each of escaped) writeError(`exodos: ${describe(each)} has left the tree: it is left alone\n`)
   return problems
 }
 
@@ -151,14 +151,6 @@ function parted(time: Time, part: number, most?: number): number {
   return time.until(part, most) - Math.min(MARGIN, time.length(most) / 5)
 }
 
-function orElse<T>(look: () => T, otherwise: T): T {
-  try {
-    return look()
-  } catch {
-    return otherwise
-  }
-}
-
 const named = (pid: number): Named => ({ pid, command: orElse(() => commandOf(pid), '') })
 
-const words = ({ pid, command }: Named) => `PID ${pid} (${command})`
+const describe = ({ pid, command }: Named) => `PID ${pid} (${command})`

@@ -4,7 +4,7 @@ import { debugTopics, realProcess } from '../process/real.js'
 import { coordinator } from '../process/shared.js'
 import { FORCED, PLACE, STATE, WORDS } from '../process/stop-request.js'
 import type { Looks } from '../system/looks.js'
-import { seen } from '../system/proc.js'
+import { orElse, seen } from '../system/proc.js'
 import type { Stopping } from './crew.js'
 import { type Entered, enter } from './inspector.js'
 
@@ -60,7 +60,7 @@ export function isToBeAsked(thread: Thread): boolean {
 
 /** Where no event tells: it may have been terminated. */
 function isThere({ task }: Thread): boolean {
-  return task === undefined || seen(realProcess.pid, task) !== undefined
+  return task === undefined || orElse(() => seen(realProcess.pid, task) !== undefined, true)
 }
 
 /**
@@ -140,7 +140,7 @@ export function* stopThread(
 
 /** As in `Atomics.wait`, where the threads of pools wait for work. */
 function isAsleep({ task }: Thread): boolean {
-  return task !== undefined && seen(realProcess.pid, task)?.state === 'S'
+  return task !== undefined && orElse(() => seen(realProcess.pid, task)?.state === 'S', false)
 }
 
 function ask(words: Int32Array, ms: number): void {

@@ -12,15 +12,15 @@ type Threads = typeof import('node:worker_threads')
 const threads = () => builtin<Threads>('node:worker_threads')
 
 const KEY = Symbol.for('exodos.threads')
-const once = EventEmitter as unknown as { [KEY]?: true }
+const holder = EventEmitter as unknown as { [KEY]?: true }
 
 /**
  * Worker threads of this one that have hooks are stopped where they stand in its order, and `worker.terminate()` lets their
  * hooks run first. Once for all copies of exodos; it costs nothing until a thread is started.
  */
 export function lookAfterThreads(): void {
-  if (once[KEY]) return
-  once[KEY] = true
+  if (holder[KEY]) return
+  holder[KEY] = true
   const { subscribe } = builtin<typeof import('node:diagnostics_channel')>('node:diagnostics_channel')
   subscribe('worker_threads', (message) => adopt((message as { worker: Worker }).worker))
   // It has no such channel, and tells of a thread before it starts.

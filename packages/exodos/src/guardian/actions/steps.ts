@@ -2,7 +2,7 @@ import type { ChildProcess, StdioOptions } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers'
 import { builtin } from '../../process/real.js'
-import { type Look, look } from '../../system/looks.js'
+import { LONGEST, type Look, look } from '../../system/looks.js'
 import { sleepSync } from '../../system/sleep.js'
 import { isListenedOn } from '../records/lease.js'
 
@@ -72,9 +72,6 @@ export function runStepsSync<T>(steps: Steps<T>): T {
 }
 
 const childProcess = () => builtin<typeof import('node:child_process')>('node:child_process')
-
-/** What timers take, in milliseconds. */
-const LONGEST = 2 ** 31 - 1
 
 function runCommand({ argv: [command = '', ...args], cwd, env, timeout, says = false }: Command): Promise<CommandResult> {
   return new Promise((resolve) => {
