@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import { node } from './support/program.js'
 import { isBelow, type Member, planTree, startTree, type Tree } from './support/tree-load.js'
 
-const ROUNDS = Number(process.env.EXODOS_TREE_ROUNDS ?? 2)
+const ROUNDS = Number(process.env.EXODOS_TREE_ROUNDS ?? 1)
 /** Processes: the root, seven in the middle level, and leaves below these. */
 const SIZE = Number(process.env.EXODOS_TREE_SIZE ?? 13)
 const MIDDLES = SIZE < 50 ? 3 : 7

@@ -54,9 +54,10 @@ export function lookAfterOrphans(): void {
 
 /** All children of this process are to be stopped: one record for all of them is enough. */
 export function coverAll(): void {
+  if (cover) return
   const mark = ownMark(realProcess.env[TREE] ?? '')
   const start = seen(realProcess.pid)?.startTime
-  if (cover || mark === undefined || start === undefined) return
+  if (mark === undefined || start === undefined) return
   let over = () => {}
   try {
     const { records } = theGuardian()
