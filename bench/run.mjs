@@ -14,6 +14,7 @@ const ALL = [
   'supervisor',
   'resources',
   'durable',
+  'tree',
   'web-drain',
   'web-cost',
 ]

@@ -233,7 +233,8 @@ export class Child {
   private remember(): () => void {
     const { pid, startTime, isLeader, cookie, settings } = this
     if (startTime === undefined || realProcess.platform !== 'linux') return () => {}
-    const { signal, timeout = 5000, tree } = settings
+    // As long as we would have given it.
+    const { signal, timeout = coordinator().state.policy.grace, tree } = settings
     try {
       const { records } = theGuardian()
       const id = records.add({

@@ -2,6 +2,7 @@ import { theGuardian } from '../guardian/durable.js'
 import { clock } from '../process/clock.js'
 import { ownMark, TREE } from '../process/family.js'
 import { realProcess } from '../process/real.js'
+import { coordinator } from '../process/shared.js'
 import { seen } from '../system/proc.js'
 import type { Child } from './child.js'
 import { stand } from './crew.js'
@@ -14,8 +15,6 @@ import { stopRest } from './stop.js'
  */
 const LEAST = 64
 let most = LEAST
-/** Milliseconds from asking to killing, for a guardian. */
-const TIMEOUT = 5000
 
 /** Children that have ended, and may have left something behind: a background job, or what has made a session of its own. */
 const ended = new Set<Child>()
@@ -63,7 +62,9 @@ export function coverAll(): void {
     const { records } = theGuardian()
     const cookie = `${TREE}=${mark}`
     const { pid } = realProcess
-    const id = records.add({ kind: 'process', pid, start, group: false, signal: 'SIGTERM', timeout: TIMEOUT, cookie })
+    // As long as we would have given them.
+    const timeout = coordinator().state.policy.grace
+    const id = records.add({ kind: 'process', pid, start, group: false, signal: 'SIGTERM', timeout, cookie })
     over = () => records.remove(id)
   } catch {
     // A full disk: they are stopped as long as we live.
