@@ -61,7 +61,8 @@ async function playRound(plan: readonly Member[], { act, killed, below, command 
   const find = (name: string, what: string) => log.findIndex((line) => line.name === name && line.what === what)
   const called = plan.filter((each) => each.ms !== undefined && each.name !== killed).map(({ name }) => name)
   const disorder = called.flatMap((name) => {
-    const later = called.filter((other) => isBelow(other, name) && find(other, 'ends') > find(name, 'begins'))
+    const begin = find(name, 'begins')
+    const later = called.filter((other) => begin >= 0 && isBelow(other, name) && find(other, 'ends') > begin)
     return later.map((other) => `${other} after ${name}`)
   })
   return {
