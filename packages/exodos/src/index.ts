@@ -171,5 +171,6 @@ export function runExitHooks(): Promise<Report> {
 export function configure(options: Options): void {
   const there = coordinator()
   const place = placeOf(captureSite('', configure)) ?? 'an unknown place'
-  there.adopt(merge(there.state.policy, options, there.state.places, place))
+  // `exodos/register` sets nothing: the program has not asked for anything itself.
+  there.adopt(merge(there.state.policy, options, there.state.places, place), Object.keys(options).length === 0)
 }

@@ -10,6 +10,7 @@
 import { constants } from 'node:os'
 import { type Duration, parseDuration } from './core/deadline.js'
 import { checkOptions, invalid } from './core/errors.js'
+import { coordinator } from './process/shared.js'
 import { markChildren, watchOver } from './tree/adopt.js'
 import type { ChildLike } from './tree/child.js'
 import { lookAfterThreads } from './tree/threads.js'
@@ -68,6 +69,7 @@ export function stopOnExit<T extends ChildLike | ClusterWorkerLike | ExecaLike>(
   if (typeof tree !== 'boolean') throw invalid('options.tree', 'true or false', tree)
   const ms = timeout === undefined ? undefined : parseDuration(timeout, 'options.timeout')
   if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return child
+  coordinator().adopt()
   try {
     watchOver(process, { name, signal: killSignal, timeout: ms, tree, isAdopted: false }, cluster && String(cluster.id))
   } catch (error) {

@@ -202,7 +202,7 @@ describe('three libraries with two versions in three copies, and an application'
        process.reallyExit(0)`,
       inApp(),
     )
-    expect(ended.lines).toEqual(['true', '["","","Symbol(exodos)"]', '1,1', '1'])
+    expect(ended.lines).toEqual(['true', '["","","Symbol(exodos.threads),Symbol(exodos)"]', '1,1', '1'])
   })
 
   test('`replace` and cancel reach hooks across copies', async () => {

@@ -767,6 +767,11 @@ describe('with other processes', () => {
     expect(ended.lines).not.toContain('rest')
   })
 
+  test('who listens for the signal after us hears it, too, before the process ends', async () => {
+    const source = `${prelude} onExit(() => say('hook')); process.on('SIGTERM', () => say('listener')); hold(); say('ready')`
+    expect(await runAndKill(source, 'SIGTERM')).toMatchObject({ signal: 'SIGTERM', lines: ['ready', 'hook', 'listener'] })
+  })
+
   test('E18 SIGTERM before the main module is loaded: default death or queued, never a hang', async () => {
     const program = start(`${prelude} onExit(async () => { await sleep(1); say('hook') }); hold()`)
     program.child.once('spawn', () => program.kill('SIGTERM'))

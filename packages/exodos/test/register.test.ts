@@ -2,8 +2,8 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { node, type ProgramOptions, run, runAndKill } from './support/program.js'
-import { main } from './support/supervise.js'
+import { node, type ProgramOptions, run, runAndKill, start } from './support/program.js'
+import { isAlive, main } from './support/supervise.js'
 
 const packageDir = fileURLToPath(new URL('..', import.meta.url))
 
@@ -58,6 +58,26 @@ describe('hooks of libraries get the full run', () => {
     const source = `${staying}; process.on('SIGTERM', () => console.log('theirs'))`
     const ended = await runAndKill(source, 'SIGTERM', { nodeOptions: ['--import', 'exodos/register'] })
     expect(ended).toMatchObject({ signal: 'SIGTERM', lines: ['ready', 'theirs', 'hook'], stderr: '' })
+  })
+
+  test('a program that knows nothing of exodos, has a child, and shuts down in its own way', async () => {
+    const source = `
+      import { spawn } from 'node:child_process'
+      const child = spawn('sleep', ['60'], { stdio: 'ignore' })
+      process.on('SIGHUP', () => console.log('loaded anew'))
+      process.on('SIGTERM', () => {
+        console.log('saving')
+        setTimeout(() => { console.log('saved'); process.exit(0) }, 100)
+      })
+      console.log('ready ' + child.pid)`
+    const program = start(source, { nodeOptions: ['--import', 'exodos/register'] })
+    await program.until('ready')
+    program.kill('SIGHUP')
+    await program.until('loaded anew')
+    program.kill('SIGTERM')
+    const ended = await program.ended
+    expect(ended).toMatchObject({ code: 0, lines: [expect.anything(), 'loaded anew', 'saving', 'saved'], stderr: '' })
+    expect(isAlive(Number(/\d+/.exec(ended.stdout)?.[0]))).toBe(false)
   })
 
   test('worker threads are adopted as well', async () => {

@@ -86,8 +86,9 @@ function recordsOf({ pid, startTime }: Seen): string[] {
 const EXPLAIN = "process.getBuiltinModule('node:events').EventEmitter[Symbol.for('exodos')]?.explain().text"
 
 async function hooksOf({ pid }: Seen): Promise<string[]> {
+  if (!hasExodos(pid)) return []
   const place = announcementOf(pid)?.inspector
-  if (!place) return []
+  if (!place) return ['its hooks can be asked for under exodos run only']
   const text = await ask(pid, place, () => process.kill(pid, 'SIGUSR1'), EXPLAIN)
   return text?.split('\n').filter(Boolean) ?? ['its hooks are not known: it does not answer']
 }

@@ -52,6 +52,8 @@ export interface Platform {
 export interface WayOut {
   /** The application has a say here, so the full rules hold; else there are only libraries' hooks. */
   readonly host: boolean
+  /** There is more than what `exodos/register` has found in a program that knows nothing of us: its child processes. */
+  readonly decides: boolean
   /** Nothing is registered, and no run is under way: all is as if we weren't here. */
   readonly idle: boolean
   /** A run is under way. */
@@ -91,6 +93,8 @@ export interface Shared {
   readonly exiting: AbortController
   readonly realm: unknown
   host: boolean
+  /** Not only because of `exodos/register`. */
+  decides?: boolean
   policy: Policy
   places: Map<string, string>
   work?: TrackStats
@@ -112,8 +116,8 @@ export interface CoordinatorProtocol {
   run(reason: Reason): Promise<Report>
   /** A run that ends in leaving is under way, or over. */
   readonly leaving: boolean
-  /** The application has come, and may bring a policy. */
-  adopt(policy?: Policy): void
+  /** The application has come, and may bring a policy. `isFound`: it doesn't know of us. */
+  adopt(policy?: Policy, isFound?: boolean): void
   readonly state: Shared
   /** Gives up all hooks, listeners and patches; undefined while a run is under way. */
   detach(): HookRecord[] | undefined
@@ -145,6 +149,11 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
 
   get host(): boolean {
     return this.state.host
+  }
+  get decides(): boolean {
+    if (this.state.decides || !this.host) return this.host
+    for (const phase of PHASES) for (const { record } of this.scope.stack(phase)) if (!record.isOwn) return true
+    return false
   }
   get policy(): Policy {
     return this.state.policy
@@ -181,7 +190,7 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     record.place = hook
     if (run?.leaving && run.hasBegun(record.phase) && !this.call) hook.late = true
     run?.wake()
-    if (!record.guest) this.state.host = true
+    if (!record.guest) this.state.host = this.state.decides = true
     this.platform.install()
     return hook
   }
@@ -194,8 +203,9 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
     return plan(this.scope)
   }
 
-  adopt(policy?: Policy): void {
+  adopt(policy?: Policy, isFound = false): void {
     this.state.host = true
+    if (!isFound) this.state.decides = true
     if (policy) this.state.policy = policy
     if (this.scope.size > 0) this.platform.install()
   }

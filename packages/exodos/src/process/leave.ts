@@ -28,7 +28,8 @@ export function leave(outcome: Outcome, limit: number, exits: Exits, survived: (
 }
 
 function end(outcome: Outcome, exits: Exits, survived: () => void): void {
-  if (outcome.signal) exits.raise(outcome.signal, outcome.code)
+  // Not before those who listen for the signal after us have heard it, too.
+  if (outcome.signal) realProcess.nextTick(() => exits.raise(outcome.signal as string, outcome.code))
   else if ('error' in outcome && isWorker()) clock.soon(() => exits.rethrow(outcome.error))
   else {
     try {

@@ -41,7 +41,8 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
   let last = Number.NEGATIVE_INFINITY
 
   function onSignal(signal: string): void {
-    if (!out.running && (out.idle || !out.host)) {
+    if (!out.running && (out.idle || !out.decides)) {
+      // It knows nothing of us, and shuts down, or goes on, in its own way; its `process.exit` is ours to see.
       if (handledByApp(signal)) return
       if (out.idle) {
         kill(signal)

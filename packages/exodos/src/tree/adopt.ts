@@ -184,7 +184,7 @@ function isOfChild(error: unknown): boolean {
 const CHILD = Symbol.for('exodos.child')
 type Watched = ChildLike & { [BORN]?: Birth; [CHILD]?: { leave(): void } }
 
-const join = joinCrew<Child>({ guest: false, name: 'children', stays: true }, function* (children, stopping) {
+const join = joinCrew<Child>({ name: 'children', stays: true }, function* (children, stopping) {
   for (const { process } of children) stoppedCommands.add(commandOf((process as unknown as ChildProcess).spawnargs))
   coordinator().state.isExpected = isOfChild
   return yield* stopChildren(children, stopping)

@@ -74,8 +74,8 @@ class Crew<Member> {
   isOver = false
   private readonly hook: Registration
 
-  constructor(guest: boolean, name: string, stopAll: StopAll<Member>) {
-    this.hook = stand(guest, name, (stopping) => {
+  constructor(name: string, stopAll: StopAll<Member>) {
+    this.hook = stand(name, (stopping) => {
       this.isOver = true
       return stopAll([...this.members], stopping)
     })
@@ -95,7 +95,7 @@ class Crew<Member> {
 }
 
 /** Registers what is done where it stands now in the order of the exit, also where the event loop doesn't turn. */
-export function stand(guest: boolean, name: string, stop: (stopping: Stopping) => Looks<Problems>): Registration {
+export function stand(name: string, stop: (stopping: Stopping) => Looks<Problems>): Registration {
   const begin = (ctx: HookContext, isTurning: boolean) =>
     stop({ time: new Time(ctx.remaining, ctx.signal), reason: ctx.reason, isTurning, tell: ctx.result })
   const fn = (ctx: HookContext) => {
@@ -104,7 +104,7 @@ export function stand(guest: boolean, name: string, stop: (stopping: Stopping) =
   }
   const sync = (ctx: HookContext) => check(lookAgainSync(begin(ctx, false)))
   // Whoever starts a child has nothing to do with how it is stopped.
-  const registration = inRootContext(() => register(guest, stand, fn, { name, sync }, true))
+  const registration = inRootContext(() => register(true, stand, fn, { name, sync }, true))
   // It was not registered by anybody's call. The application may set its grace period later.
   const record = (registration as unknown as { [RECORD]: HookRecord })[RECORD]
   Object.assign(record, { site: undefined, isOwn: true })
@@ -133,14 +133,14 @@ export interface Membership {
  * for those that come and go all the time.
  */
 export function joinCrew<Member>(
-  { guest, name, stays }: { readonly guest: boolean; readonly name: string; readonly stays: boolean },
+  { name, stays }: { readonly name: string; readonly stays: boolean },
   stopAll: StopAll<Member>,
 ): (member: Member) => Membership {
   let newest: Crew<Member> | undefined
   return (member) => {
     if (!newest || newest.isOver || !newest.isNewest) {
       newest?.dissolve()
-      newest = new Crew(guest, name, stopAll)
+      newest = new Crew(name, stopAll)
     }
     const crew = newest
     crew.members.add(member)

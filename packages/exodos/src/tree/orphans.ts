@@ -32,7 +32,7 @@ export function lookAfterOrphans(): void {
   startedAt = clock.now()
   if (isStanding) return
   isStanding = true
-  stand(false, 'descendants', function* (stopping) {
+  stand('descendants', function* (stopping) {
     isStanding = false
     const children = [...ended]
     if (children.length === 0 && (!cover || isSurelyNobody(cover.mark, startedAt))) {

@@ -167,28 +167,25 @@ async function whenOver(words: Int32Array): Promise<void> {
     await Atomics.waitAsync(words, WORDS.state, state).value
 }
 
-const join = joinCrew(
-  { guest: true, name: 'threads', stays: false },
-  function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
-    const stopped: StoppedThread[] = []
-    stopping.tell(stopped)
-    // Those that have got their first hook meanwhile as well.
-    for (let some = next(all, stopped); some.length > 0; some = next(all, stopped)) {
-      const notes = some.map(({ number }): StoppedThread => ({ thread: number }))
-      stopped.push(...notes)
-      for (const { number } of some) asked.add(number)
-      yield* together(some.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
-    }
-    catchUp()
-    for (const each of stopped) {
-      const report = reports.get(each.thread)
-      if (report !== undefined) each.report = report
-      reports.delete(each.thread)
-      asked.delete(each.thread)
-    }
-    return stopped.flatMap(problemsOf)
-  },
-)
+const join = joinCrew({ name: 'threads', stays: false }, function* (all: readonly Thread[], stopping: Stopping): Looks<Problems> {
+  const stopped: StoppedThread[] = []
+  stopping.tell(stopped)
+  // Those that have got their first hook meanwhile as well.
+  for (let some = next(all, stopped); some.length > 0; some = next(all, stopped)) {
+    const notes = some.map(({ number }): StoppedThread => ({ thread: number }))
+    stopped.push(...notes)
+    for (const { number } of some) asked.add(number)
+    yield* together(some.map((thread, i) => stopThread(thread, notes[i] as StoppedThread, stopping)))
+  }
+  catchUp()
+  for (const each of stopped) {
+    const report = reports.get(each.thread)
+    if (report !== undefined) each.report = report
+    reports.delete(each.thread)
+    asked.delete(each.thread)
+  }
+  return stopped.flatMap(problemsOf)
+})
 
 function next(all: readonly Thread[], stopped: readonly StoppedThread[]): Thread[] {
   catchUp()
