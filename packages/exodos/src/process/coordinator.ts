@@ -75,6 +75,8 @@ export interface WayOut {
   cut(reason: Reason): void
   /** Leaves only the reserve. */
   force(): void
+  /** The application has taken a signal upon itself. */
+  leaveToApp(signal: string): void
   /** Records an error of the run under way, and of its hook where that is known. */
   fail(error: unknown): void
   printError(error: unknown): void
@@ -96,6 +98,8 @@ export interface Shared {
   /** Not only because of `exodos/register`. */
   decides?: boolean
   policy: Policy
+  /** The last signal that the application has taken upon itself, and when, by the clock. */
+  heard?: { readonly signal: string; readonly at: number }
   places: Map<string, string>
   work?: TrackStats
   /** Errors that come of what the run itself has done, as of a child process that it has ended. */
@@ -242,6 +246,10 @@ export class Coordinator implements CoordinatorProtocol, WayOut {
 
   force(): void {
     this.current?.force()
+  }
+
+  leaveToApp(signal: string): void {
+    this.state.heard = { signal, at: this.platform.clock.now() }
   }
 
   fail(error: unknown): void {

@@ -43,7 +43,10 @@ export function signals(out: WayOut): Trigger & { raise(signal: string, code: nu
   function onSignal(signal: string): void {
     if (!out.running && (out.idle || !out.decides)) {
       // It knows nothing of us, and shuts down, or goes on, in its own way; its `process.exit` is ours to see.
-      if (handledByApp(signal)) return
+      if (handledByApp(signal)) {
+        out.leaveToApp(signal)
+        return
+      }
       if (out.idle) {
         kill(signal)
         return

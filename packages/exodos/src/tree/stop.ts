@@ -6,7 +6,7 @@ import { commandOf, hasExodos, isLeaving, orElse } from '../system/proc.js'
 import type { Child } from './child.js'
 import type { Problems, Stopping, Time } from './crew.js'
 import { Descendants } from './descendants.js'
-import { isToldByTerminal } from './terminal.js'
+import { toldByTerminalAt } from './terminal.js'
 
 /** A process as a report shows it. */
 export interface Named {
@@ -89,7 +89,10 @@ function* stopChild(child: Child, stopped: StoppedChild, { time, reason, isTurni
   // Who is asked once more needs its own reserve for that.
   const untilAgain = () => untilKill() - Math.min(RESERVE, time.length(most) / 5)
   // Somebody else has asked already; if it doesn't seem to have heard, we do.
-  const toldAt = orElse(() => isToldByTerminal(child, reason), false) ? clock.now() : child.askedAt
+  const toldAt = Math.max(
+    child.askedAt,
+    orElse(() => toldByTerminalAt(child, reason), child.askedAt),
+  )
   const shows = child.birth.mark !== undefined && orElse(() => hasExodos(pid), false)
   const trusted = Math.min(TRUST * time.length(most), shows ? SHOW : Number.POSITIVE_INFINITY)
   const first = toldAt + trusted
@@ -131,7 +134,7 @@ export function* stopRest(
     return rest
   }
   // What a terminal has told to them, too, may be under way.
-  const isTold = child !== undefined && isToldByTerminal(child, reason)
+  const isTold = child !== undefined && toldByTerminalAt(child, reason) > clock.now() - SHOW
   while (isTold && !time.isForced && time.until(TRUST) > 0 && descendants.living().length > 0) yield { sleep: LOOK }
   const { signal = 'SIGTERM', timeout = undefined } = child?.settings ?? {}
   const left = yield* tell(members, signal, () => parted(time, KILL_REST, timeout))
