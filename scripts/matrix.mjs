@@ -7,7 +7,7 @@ import { installNodes } from './nodes.mjs'
 import { prepare } from './prepare.mjs'
 
 const wanted = process.argv.slice(2)
-/** What depends on the file system rather than on Node is left to `npm test`. */
+/** What depends on the file system, or on clients of databases, rather than on Node is left to `npm test`. */
 const tests = [
   'statements',
   'exits',
@@ -24,9 +24,7 @@ const tests = [
   'rescue',
   'scopes',
   'finalizers',
-  'clients',
   'durable',
-  'durable-face',
   'durable-edges',
   'durable-limits',
   'lock',
