@@ -89,9 +89,11 @@ describe('a file of the user’s called lease stays', () => {
         parentPort.postMessage('')
         \${${JSON.stringify(end)}}
       })\`, { trackUnmanagedFds: false })
+    // Node may tell of both in one turn of the loop.
+    const ended = once(worker, 'exit')
     await once(worker, 'message')
     worker.terminate()
-    await once(worker, 'exit')`
+    await ended`
   test.each([
     ['natural end', ''],
     ['process.exit', 'process.exit()'],
