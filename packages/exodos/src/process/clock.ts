@@ -30,10 +30,10 @@ export function ifStillAlive(ms: number, callback: () => void): void {
   setTimeout(callback, ms).unref()
 }
 
-/** Milliseconds. */
+/** Milliseconds between two looks at what seldom changes. */
 const LOOK = 250
 
-/** Calls back again and again while the event loop turns; holds nothing. Returns how to stop it. */
+/** These call back again and again while the event loop turns, and hold nothing. They return how to stop it. */
 export const atEachBeat = (callback: () => void): (() => void) => every(BEAT, callback)
 export const atEachLook = (callback: () => void): (() => void) => every(LOOK, callback)
 

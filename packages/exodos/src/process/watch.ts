@@ -41,8 +41,8 @@ export function watchRuns(out: WayOut): { watch(run: Run | undefined): void; cou
 
   /** What is due because a hook is waited for has time until the listeners that come after ours have been called, too. */
   function startDue(run: Run): void {
-    const isStoppedByParent = out.policy.watchdog !== 'always' && parentInTree() !== undefined
     if (isStarting) return
+    const isStoppedByParent = out.policy.watchdog !== 'always' && parentInTree() !== undefined
     if (isWanted() && !isStoppedByParent) {
       start(run)
       return

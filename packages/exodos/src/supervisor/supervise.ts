@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { Report } from '../core/report.js'
+import { listenOnce } from '../process/real.js'
 import { LEAVING } from '../system/proc.js'
 import type { Hang } from '../watchdog/watchdog.js'
 import { type Child, makeDirectory } from './directory.js'
@@ -41,6 +42,8 @@ export interface RunReport {
   reports: Report[]
 }
 
+const ignore = () => {}
+
 /** Runs a program to its end and cleans up after it. Rejects with `StartError` when it can't be started. */
 export async function supervise(command: string, args: readonly string[], options: SuperviseOptions): Promise<Ended> {
   warnAsInit()
@@ -54,7 +57,7 @@ export async function supervise(command: string, args: readonly string[], option
   const startedAt = Date.now()
   const stopListening = listenForSignals((signal, toGroup) => {
     // Who asks us sees then that we are leaving, and doesn't ask once more.
-    if (ENDING.includes(signal)) process.on(LEAVING, () => {})
+    if (ENDING.includes(signal)) listenOnce(LEAVING, ignore)
     signals.push({ signal, at: Date.now() - startedAt, toGroup })
     pass(signal, toGroup)
   })

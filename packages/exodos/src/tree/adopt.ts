@@ -17,7 +17,6 @@ const CHILDS_SHARE = 0.5
 
 /** What Node's own `spawn` is given, deep inside. */
 interface SpawnOptions {
-  file?: string
   args?: readonly string[]
   envPairs?: string[]
   detached?: boolean

@@ -51,7 +51,6 @@ const isDeno = realProcess.versions.deno !== undefined
 interface Signals {
   /** When somebody else has sent it one to end, by the clock. */
   askedAt: number
-  send(signal?: NodeJS.Signals): boolean
 }
 
 const SIGNALS = Symbol.for('exodos.signals')
@@ -60,9 +59,9 @@ const SIGNALS = Symbol.for('exodos.signals')
 export function noteSignals(process: ChildLike & { [SIGNALS]?: Signals }): Signals {
   if (process[SIGNALS]) return process[SIGNALS]
   const { kill } = process
-  const signals: Signals = { askedAt: Number.NEGATIVE_INFINITY, send: (signal) => kill.call(process, signal) }
+  const signals: Signals = { askedAt: Number.NEGATIVE_INFINITY }
   const killByOthers = (signal?: NodeJS.Signals): boolean => {
-    const isSent = signals.send(signal)
+    const isSent = kill.call(process, signal)
     if (isSent && ENDING.includes(signal ?? 'SIGTERM')) signals.askedAt = clock.now()
     return isSent
   }

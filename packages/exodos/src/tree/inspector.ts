@@ -19,7 +19,8 @@ const FIND_PLACE = `{
   const resource = process.getBuiltinModule('node:async_hooks').executionAsyncResource()
   const isHooked = Object.prototype.toString.call(resource) === '[object Promise]'
   const words = process.getBuiltinModule('node:events')[Symbol.for('${WORDS_KEY}')]
-  Atomics.store(words, ${WORDS.place}, frames.length === 0 && !isHooked ? ${PLACE.none} : frames.length > 0 && isMessage ? ${PLACE.message} : ${PLACE.other})
+  const place = frames.length > 0 ? isMessage && ${PLACE.message} : !isHooked && ${PLACE.none}
+  Atomics.store(words, ${WORDS.place}, place || ${PLACE.other})
 }`
 
 /** As if the thread ended by itself, with its event loop as it is: what is synchronous is called. */

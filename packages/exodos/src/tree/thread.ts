@@ -64,8 +64,8 @@ function isThere({ task }: Thread): boolean {
 }
 
 /**
- * Asks the thread to leave, waits, enters it where it is blocked, and terminates it; notes in `stopped` what it does. `turn`: the part of the time in which
- * a loop that can't be freed may still turn by itself.
+ * Asks the thread to leave, waits, enters it where it is blocked, and terminates it; notes in `stopped` what it does. `turn`:
+ * the part of the time in which a loop that can't be freed may still turn by itself.
  */
 export function* stopThread(
   thread: Thread,
