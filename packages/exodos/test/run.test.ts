@@ -223,6 +223,18 @@ describe.runIf(canUnshare())('as PID 1', () => {
   })
 })
 
+test('any number of signals that the program survives: nothing is said of listeners', async () => {
+  const source = `${prelude} let times = 0; process.on('SIGINT', () => say('interrupt ' + ++times + '.')); hold(); say('ready')`
+  const program = start(source, under())
+  await program.until('ready')
+  for (let i = 1; i <= 12; i++) {
+    program.kill('SIGINT')
+    await program.until(`interrupt ${i}.`)
+  }
+  program.kill('SIGTERM')
+  expect(await program.ended).toMatchObject({ signal: 'SIGTERM', stderr: '' })
+})
+
 describe('--report and --grace', () => {
   const load = (name: string) => JSON.parse(readFileSync(new URL(`../${name}.schema.json`, import.meta.url), 'utf8'))
   const ajv = new Ajv2020({ strict: true, strictTypes: false })
