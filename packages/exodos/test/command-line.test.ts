@@ -168,6 +168,7 @@ describe('recover', () => {
     durable.command(['/bin/sh', '-c', 'test -e go'])
     for (const path of [file, exchanged]) durable.path(path)
     renameSync(other, exchanged)
+    setInterval(() => {}, 60_000)
     process.send('ready')`
 
   async function leave(): Promise<{ recover: (...options: string[]) => Promise<Ended>; dir: string }> {

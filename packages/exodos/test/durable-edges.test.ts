@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import {
   begin,
   failed,
-  guardiansOf,
+  guardianOf,
   helpersOf,
   imports,
   isOver,
@@ -61,11 +61,11 @@ async function said(place: Place, source: string, options: ProgramOptions = {}):
 /** A program that is killed as soon as it is ready, with whoever looks after it. */
 async function killWithGuardian(source: string, place = makePlace()): Promise<Owner> {
   const owner = await begin(prelude + source + wait, {}, place)
-  const guardians = guardiansOf(place, owner.pid)
-  for (const guardian of guardians) kill(guardian, 'SIGSTOP')
+  const guardian = await guardianOf(place, owner.pid)
+  kill(guardian, 'SIGSTOP')
   owner.program.kill('SIGKILL')
   await owner.program.ended
-  for (const guardian of guardians) kill(guardian)
+  kill(guardian)
   return owner
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { begin, guardiansOf, imports, isOver, kill, makePlace, type Place, until, wait } from './support/deaths.js'
+import { begin, guardianOf, imports, isOver, kill, makePlace, type Place, until, wait } from './support/deaths.js'
 import { node, run } from './support/program.js'
 import { main } from './support/supervise.js'
 
@@ -116,11 +116,11 @@ describe('recovery while somebody else is at it', () => {
   test('doctor does nothing, and says that something is to be done', async () => {
     const place = makePlace()
     const owner = await begin(`${imports} tempFile({ parent: work }); ${wait}`, {}, place)
-    const guardians = guardiansOf(place, owner.pid)
-    for (const guardian of guardians) kill(guardian, 'SIGSTOP')
+    const guardian = await guardianOf(place, owner.pid)
+    kill(guardian, 'SIGSTOP')
     kill(owner.pid)
     await owner.program.ended
-    for (const guardian of guardians) kill(guardian)
+    kill(guardian)
     const ended = await run('', { command: () => [node, main, 'doctor'], env: place.env })
     expect(ended.stdout).toContain('programs that died with something left to be done: 1;')
     const { stdout } = await run('', { command: () => [node, main, 'recover'], env: place.env })
