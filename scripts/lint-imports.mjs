@@ -34,6 +34,15 @@ const PACKAGES = {
     drain: ['input', 'probes'],
     faces: ['input', 'probes', 'drain', 'faces'],
   },
+  pool: {
+    shared: [],
+    worker: ['shared'],
+    carriers: ['shared'],
+    engine: ['shared'],
+    local: ['shared', 'worker', 'carriers', 'engine'],
+    pool: ['shared', 'worker', 'carriers', 'engine', 'local'],
+    faces: ['shared', 'worker', 'engine', 'pool', 'faces'],
+  },
 }
 const problems = []
 for (const [name, below] of Object.entries(PACKAGES)) check(name, below)
@@ -64,7 +73,7 @@ function check(pack, below) {
           problems.push(`${label} ${here} must not import ${there} (${target})`)
       } else if (here === 'core' && !isType) {
         problems.push(`${label} core is pure and imports nothing but types from outside (${target})`)
-      } else if (!target.startsWith('node:') && !(pack !== 'exodos' && target === 'exodos')) {
+      } else if (!target.startsWith('node:') && !(pack !== 'exodos' && /^exodos(\/|$)/.test(target))) {
         problems.push(`${label} nothing is imported but Node's own and exodos (${target})`)
       }
     }

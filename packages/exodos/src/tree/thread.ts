@@ -21,6 +21,9 @@ const PATIENCE = 250
 const ENTERED = 1000
 /** Milliseconds between two looks at memory that no event tells of. */
 const LOOK = 50
+/** How often a loop that was met in a function of Node's is met again, and the milliseconds in between. */
+const MEETINGS = 8
+const PAUSE = 10
 
 /** A worker thread, as the one that has started it sees it. */
 export interface Thread {
@@ -92,9 +95,14 @@ export function* stopThread(
 
   function* tryToFree(thread: Entered): Looks<number> {
     const place = () => Atomics.load(words, WORDS.place)
-    Atomics.store(words, WORDS.place, PLACE.unknown)
-    thread.look()
-    yield* waitFor(() => isOver() || place() !== PLACE.unknown, CUT, ENTERED)
+    // It may be met in a function of Node's that it calls again and again, and a moment later in none.
+    for (let meeting = 0; meeting < MEETINGS; meeting++) {
+      Atomics.store(words, WORDS.place, PLACE.unknown)
+      thread.look()
+      yield* waitFor(() => isOver() || place() !== PLACE.unknown, CUT, ENTERED)
+      if (isOver() || place() !== PLACE.other) break
+      yield* waitFor(isOver, CUT, PAUSE)
+    }
     // A loop that turns has nothing of Node's on its stack; nor has what goes on after an `await`.
     const isKept = place() === PLACE.message || (place() === PLACE.none && !hasHeard())
     if (isKept && !isOver()) {

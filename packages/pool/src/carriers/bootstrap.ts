@@ -1,0 +1,47 @@
+/**
+ * What is run in a thread, or process, of a pool: source text, so that no bundler has to find a file of ours. All else is
+ * in the file of the workers, which imports this package.
+ *
+ * `link`: how it speaks with the pool. Its last line is given by the engine.
+ */
+const begin = (link: string) => `
+const link = ${link}
+const isServed = (each) => typeof each?.[Symbol.for('exodos.pool.serve')] === 'function'
+import(link.birth.url).then((module) => {
+  const definition = [module.default, module.default?.default].find(isServed)
+  if (!definition) throw new TypeError('the default export of ' + link.birth.url + ': expected what defineWorker has returned')
+  definition[Symbol.for('exodos.pool.serve')](link, true)
+}).catch((error) => {
+  try {
+    link.post([2, error])
+  } catch {
+    link.post([2, new Error(String(error))])
+  }
+  link.close()
+})`
+
+/** In a thread; evaluated as CommonJS. */
+export const THREAD = begin(`(() => {
+  const { port, ...rest } = require('node:worker_threads').workerData
+  return {
+    ...rest,
+    post: (message, transfer) => port.postMessage(message, transfer),
+    listen: (hear) => port.on('message', hear),
+    close: () => port.close(),
+  }
+})()`)
+
+/** In a process, which is told its birth by the first message. */
+export const PROCESS = `
+const early = []
+let hear = (message) => early.push(message)
+const start = (birth) => {${begin(`{
+    birth,
+    post: (message) => process.connected && process.send(message),
+    listen: (given) => { hear = given; for (const message of early.splice(0)) hear(message) },
+    close: () => process.disconnect(),
+  }`)}}
+process.once('message', (birth) => {
+  process.on('message', (message) => hear(message))
+  start(birth)
+})`

@@ -1,0 +1,84 @@
+import { MessageChannel, Worker } from 'node:worker_threads'
+import { type Birth, type Message, NEXT } from '../shared/protocol.js'
+import { THREAD } from './bootstrap.js'
+import type { Carrier, CarrierEvents, CarrierOptions, StartCarrier } from './carrier.js'
+
+/** A thread that is blocked can be freed, so that its hooks are called: soon. */
+const PATIENCE = 500
+
+/** A thread of this process. */
+export const startThread: StartCarrier = (birth, options, events) => new ThreadCarrier(birth, options, events)
+
+class ThreadCarrier implements Carrier {
+  readonly label: string
+  readonly pid = undefined
+  readonly threadId: number
+  readonly patience = PATIENCE
+  private readonly worker: Worker
+  private readonly port: InstanceType<typeof MessageChannel>['port1']
+  private readonly words = new Int32Array(new SharedArrayBuffer(4))
+
+  constructor(birth: Birth, options: CarrierOptions, events: CarrierEvents) {
+    const { port1, port2 } = new MessageChannel()
+    this.port = port1
+    const { env, execArgv, resourceLimits, stdio, name } = options
+    const isRead = stdio !== 'inherit'
+    try {
+      this.worker = new Worker(THREAD, {
+        eval: true,
+        name,
+        stdout: isRead,
+        stderr: isRead,
+        env: { ...(env ?? process.env), EXODOS_GRACE: `${birth.disposeTimeout + 1000}ms` },
+        ...(execArgv && { execArgv: [...execArgv] }),
+        ...(resourceLimits && { resourceLimits }),
+        workerData: { birth, words: this.words, port: port2 },
+        transferList: [port2],
+      })
+    } catch (error) {
+      port1.close()
+      throw error
+    }
+    this.threadId = this.worker.threadId
+    this.label = `thread ${this.threadId}`
+    let problem: unknown
+    port1.on('message', (message: Message) => events.message(message))
+    this.worker.on('error', (error) => {
+      problem = error
+    })
+    this.worker.once('exit', (code) => {
+      // What it has said last may not have been read yet.
+      setImmediate(() => {
+        port1.close()
+        events.gone({ code, signal: null }, problem)
+      })
+    })
+    port1.unref()
+    this.worker.unref()
+    if (stdio === 'pipe') {
+      events.output('stdout', this.worker.stdout)
+      events.output('stderr', this.worker.stderr)
+    } else if (stdio === 'ignore') {
+      this.worker.stdout.resume()
+      this.worker.stderr.resume()
+    }
+  }
+
+  get started(): number {
+    return Atomics.load(this.words, NEXT)
+  }
+
+  post(message: Message, transfer: readonly import('node:worker_threads').TransferListItem[]): void {
+    this.port.postMessage(message, transfer)
+  }
+
+  takeBack(next: number): number {
+    return Atomics.exchange(this.words, NEXT, next)
+  }
+
+  kill(): void {
+    void this.worker.terminate()
+  }
+
+  disposeSync(): void {}
+}

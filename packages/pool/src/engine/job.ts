@@ -1,0 +1,67 @@
+import type { Transferable } from '../shared/protocol.js'
+import type { Estimate } from './estimate.js'
+import type { Duration } from './options.js'
+import type { Queue } from './queue.js'
+
+export interface RunOptions {
+  /** Asks the task to end (`ctx.signal`), and rejects at once with the signal's reason; a task that goes on loses its worker. */
+  signal?: AbortSignal
+  /** The same when it has run for so long; rejects with `ERR_EXODOS_TASK_TIMEOUT`. Default: none. */
+  timeout?: Duration
+  /** Higher ones are run first. Default 0. */
+  priority?: number
+  /** Tasks of the same key are run by the same worker as long as that lives, in their order. */
+  key?: string | number
+  /** Parts of the input that are handed over instead of being copied: threads only. They can't be used here afterwards. */
+  transfer?: readonly Transferable[]
+  /** Called with what the task tells by `ctx.progress`. */
+  onProgress?: (value: unknown) => void
+}
+
+/** A task on its way. Whoever takes it from one state to the next settles it at most once. */
+export class Job {
+  /** `over`: its promise is settled; a worker may still be at it. */
+  state: 'queued' | 'sent' | 'over' = 'queued'
+  priority = 0
+  /** Wants the worker that this leads to. */
+  key: string | number | undefined
+  timeout = 0
+  transfer: readonly Transferable[] | undefined
+  onProgress: ((value: unknown) => void) | undefined
+  /** Where it waits, and goes back to. */
+  home: Queue | undefined
+  /** Of its worker. */
+  seq = 0
+  /** Milliseconds that it is expected to take, when it was sent. */
+  cost = 0
+  /** So often it was given to a worker that died. */
+  tries = 0
+  timer: NodeJS.Timeout | undefined
+  /** Called when it is over. */
+  cleanUp: (() => void) | undefined
+
+  constructor(
+    readonly task: string,
+    readonly input: unknown,
+    readonly queuedAt: number,
+    readonly estimate: Estimate,
+    private readonly onResult: (value: unknown) => void,
+    private readonly onError: (error: unknown) => void,
+  ) {}
+
+  resolve(value: unknown): void {
+    if (this.finish()) this.onResult(value)
+  }
+
+  reject(error: unknown): void {
+    if (this.finish()) this.onError(error)
+  }
+
+  private finish(): boolean {
+    if (this.state === 'over') return false
+    this.state = 'over'
+    if (this.timer) clearTimeout(this.timer)
+    this.cleanUp?.()
+    return true
+  }
+}

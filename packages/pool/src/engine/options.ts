@@ -1,0 +1,186 @@
+import { availableParallelism } from 'node:os'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { ResourceLimits } from 'node:worker_threads'
+import { checkOptions, invalid } from '../shared/errors.js'
+
+/** Milliseconds, or a number with its unit: `'500ms'`, `'2s'`, `'1m'`, `'1h'`. */
+export type Duration = number | string
+
+/** Where workers live: threads of this process, child processes, or, for tests and debugging, this very thread. */
+export type EngineName = 'threads' | 'processes' | 'inline'
+
+export interface SizeOptions {
+  /** Workers that are started at once and kept. Default 1. */
+  min?: number
+  /** The most workers at a time, those that are leaving included. Default: what `os.availableParallelism()` says. */
+  max?: number
+  /** A worker above `min` that has had nothing to do for so long leaves. Default `'30s'`. */
+  idleTimeout?: Duration
+}
+
+export interface RecycleOptions {
+  /** After so many tasks; not one more. */
+  tasks?: number
+  /** When so many bytes of its heap are in use; looked at between tasks, ten times a second at most. */
+  heapBytes?: number
+  /** When it is so old. */
+  age?: Duration
+}
+
+export interface TimeoutOptions {
+  /** Closing waits so long for tasks, queued ones included. Default `'10s'`. */
+  drain?: Duration
+  /** A worker may take so long for `dispose`, then it is killed. Default `'5s'`. */
+  dispose?: Duration
+  /** A task that was aborted may take so long to end, then its worker is replaced. Default `'1s'`. */
+  abort?: Duration
+}
+
+/**
+ * What becomes of tasks that were given to a worker that dies. `'retry-not-started'`: those that had surely not been started
+ * are run by another worker; all others reject. `'reject'`: all reject. `'retry'`: those that may have been started are run
+ * once more, too, once each; each is announced by a warning with the code `EXODOS_TASK_RERUN`.
+ */
+export type CrashPolicy = 'retry-not-started' | 'reject' | 'retry'
+
+export interface PoolOptions {
+  /** Shown in reports and messages. Default: the name of the workers' file. */
+  name?: string
+  /** Default `'threads'`. */
+  engine?: EngineName
+  /** How many workers; a number is both `min` and `max`. */
+  size?: number | SizeOptions
+  /** Tasks that wait for a worker, at most: `run` rejects with `ERR_EXODOS_QUEUE_FULL` above that. Default: no limit. */
+  maxQueue?: number
+  /** A worker is replaced. Default: never. */
+  recycle?: RecycleOptions
+  timeout?: TimeoutOptions
+  /** Default `'retry-not-started'`. */
+  onCrash?: CrashPolicy
+  /** The environment of the workers. Default: that of this process. */
+  env?: NodeJS.ProcessEnv
+  /** Options of Node for the workers. Default: those of this process, as far as they make sense there. */
+  execArgv?: readonly string[]
+  /** As of `new Worker()`; for processes they become options of Node. */
+  resourceLimits?: ResourceLimits
+  /** What workers print: `'inherit'` (default) goes where ours goes, `'pipe'` to `pool.stdout` and `pool.stderr`, `'ignore'` nowhere. */
+  stdio?: 'inherit' | 'pipe' | 'ignore'
+}
+
+/** The same, with nothing left open. */
+export interface Settings {
+  readonly name: string
+  readonly url: string
+  readonly engine: EngineName
+  readonly min: number
+  readonly max: number
+  readonly idleTimeout: number
+  readonly maxQueue: number
+  readonly recycle: { readonly tasks: number; readonly heapBytes: number; readonly age: number }
+  readonly drain: number
+  readonly dispose: number
+  readonly abort: number
+  readonly onCrash: CrashPolicy
+  readonly data: unknown
+  readonly env: NodeJS.ProcessEnv | undefined
+  readonly execArgv: readonly string[] | undefined
+  readonly resourceLimits: ResourceLimits | undefined
+  readonly stdio: 'inherit' | 'pipe' | 'ignore'
+}
+
+const CALL = 'createPool(url, options)'
+const KNOWN = [
+  'name',
+  'engine',
+  'data',
+  'size',
+  'maxQueue',
+  'recycle',
+  'timeout',
+  'onCrash',
+  'env',
+  'execArgv',
+  'resourceLimits',
+  'stdio',
+]
+const NEVER = Number.POSITIVE_INFINITY
+
+/** Throws `ERR_EXODOS_INVALID_ARG`, naming the option. */
+export function settingsFor(file: URL | string, options: PoolOptions & { data?: unknown }): Settings {
+  const url = urlOf(file)
+  checkOptions(CALL, options, KNOWN)
+  const { size = {}, recycle = {}, timeout = {}, maxQueue = NEVER, data, env, execArgv, resourceLimits } = options
+  const { min, max, idleTimeout = '30s' } = sizeOf(size)
+  checkOptions('options.recycle', recycle, ['tasks', 'heapBytes', 'age'])
+  checkOptions('options.timeout', timeout, ['drain', 'dispose', 'abort'])
+  const { name = fileURLToPath(url).split(/[\\/]/).at(-1) as string } = options
+  if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
+  if (env !== undefined && (typeof env !== 'object' || env === null)) throw invalid('options.env', 'an object', env)
+  if (execArgv !== undefined && !Array.isArray(execArgv)) throw invalid('options.execArgv', 'an array of strings', execArgv)
+  if (resourceLimits !== undefined && (typeof resourceLimits !== 'object' || resourceLimits === null))
+    throw invalid('options.resourceLimits', 'an object', resourceLimits)
+  return {
+    name,
+    url,
+    engine: oneOf('options.engine', options.engine, ['threads', 'processes', 'inline']),
+    min,
+    max,
+    idleTimeout: milliseconds(idleTimeout, 'options.size.idleTimeout'),
+    maxQueue: whole(maxQueue, 'options.maxQueue', 0),
+    recycle: {
+      tasks: whole(recycle.tasks ?? NEVER, 'options.recycle.tasks', 1),
+      heapBytes: whole(recycle.heapBytes ?? NEVER, 'options.recycle.heapBytes', 1),
+      age: recycle.age === undefined ? NEVER : milliseconds(recycle.age, 'options.recycle.age'),
+    },
+    drain: milliseconds(timeout.drain ?? '10s', 'options.timeout.drain'),
+    dispose: milliseconds(timeout.dispose ?? '5s', 'options.timeout.dispose'),
+    abort: milliseconds(timeout.abort ?? '1s', 'options.timeout.abort'),
+    onCrash: oneOf('options.onCrash', options.onCrash, ['retry-not-started', 'reject', 'retry']),
+    data,
+    env,
+    execArgv,
+    resourceLimits,
+    stdio: oneOf('options.stdio', options.stdio, ['inherit', 'pipe', 'ignore']),
+  }
+}
+
+function sizeOf(size: number | SizeOptions): SizeOptions & { min: number; max: number } {
+  if (typeof size === 'number') return { min: whole(size, 'options.size', 1), max: size }
+  checkOptions('options.size', size, ['min', 'max', 'idleTimeout'])
+  const max = whole(size.max ?? Math.max(availableParallelism(), size.min ?? 1), 'options.size.max', 1)
+  const min = whole(size.min ?? 1, 'options.size.min', 0)
+  if (min > max || max === NEVER) throw invalid('options.size', 'min ≤ max', size.max === undefined ? { min } : size)
+  return { ...size, min, max }
+}
+
+function urlOf(file: URL | string): string {
+  const isPath = typeof file === 'string' && /^([/\\]|[A-Za-z]:[\\/])/.test(file)
+  const text = isPath ? pathToFileURL(file).href : String(file instanceof URL || typeof file === 'string' ? file : '')
+  if (!text.startsWith('file:')) throw invalid(CALL, "a file's URL, or an absolute path", file)
+  return text
+}
+
+/** A whole number, or infinite. */
+function whole(value: number, argument: string, least: number): number {
+  if (typeof value !== 'number' || !(value >= least) || (value !== NEVER && !Number.isInteger(value)))
+    throw invalid(argument, `a whole number ≥ ${least}`, value)
+  return value
+}
+
+function oneOf<T extends string>(argument: string, value: T | undefined, values: readonly [T, ...T[]]): T {
+  if (value === undefined) return values[0]
+  if (!values.includes(value)) throw invalid(argument, `one of ${values.join(', ')}`, value)
+  return value
+}
+
+const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** Throws `ERR_EXODOS_INVALID_ARG` for what is negative or can't be read. */
+export function milliseconds(duration: Duration, argument: string): number {
+  const match = typeof duration === 'string' && /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(duration.trim())
+  const ms = match ? Number(match[1]) * (UNITS[match[2] as string] as number) : duration
+  if (typeof ms !== 'number' || !(ms >= 0) || ms === NEVER)
+    throw invalid(argument, "milliseconds ≥ 0 or a string such as '500ms', '2s', '1m'", duration)
+  // Above that Node's timers fire at once.
+  return Math.min(ms, 2 ** 31 - 1)
+}

@@ -1,0 +1,96 @@
+import type { Job } from './job.js'
+
+/** Jobs of one priority, first in first out. */
+class Line {
+  private jobs: (Job | undefined)[] = []
+  private head = 0
+
+  constructor(readonly priority: number) {}
+
+  get length(): number {
+    return this.jobs.length - this.head
+  }
+
+  push(job: Job): void {
+    this.jobs.push(job)
+  }
+
+  peek(): Job | undefined {
+    return this.jobs[this.head]
+  }
+
+  unshift(jobs: readonly Job[]): void {
+    this.jobs = [...jobs, ...this.jobs.slice(this.head)]
+    this.head = 0
+  }
+
+  shift(): Job | undefined {
+    const job = this.jobs[this.head]
+    if (!job) return undefined
+    this.jobs[this.head++] = undefined
+    if (this.head === this.jobs.length || this.head > 4096) {
+      this.jobs = this.jobs.slice(this.head)
+      this.head = 0
+    }
+    return job
+  }
+}
+
+/** Jobs that wait: those of higher priority first, else in their order. One that is over meanwhile is passed by. */
+export class Queue {
+  /** Highest priority first. */
+  private lines: Line[] = []
+  /** Without those that are over. */
+  length = 0
+
+  push(job: Job): void {
+    this.line(job.priority).push(job)
+    this.length++
+  }
+
+  /** Back to where they came from. */
+  putBack(jobs: readonly Job[]): void {
+    for (const priority of new Set(jobs.map((job) => job.priority)))
+      this.line(priority).unshift(jobs.filter((job) => job.priority === priority))
+    this.length += jobs.length
+  }
+
+  /** The next one. */
+  peek(): Job | undefined {
+    for (let line = this.first(); line; line = this.first()) {
+      const job = line.peek()
+      if (job?.state === 'queued') return job
+      line.shift()
+    }
+    return undefined
+  }
+
+  shift(): Job | undefined {
+    const job = this.peek()
+    if (!job) return undefined
+    this.first()?.shift()
+    this.length--
+    return job
+  }
+
+  /** One that is over: it stays in its line until its turn comes. */
+  forget(): void {
+    this.length--
+  }
+
+  private first(): Line | undefined {
+    while (this.lines[0]?.length === 0 && this.lines.length > 1) this.lines.shift()
+    return this.lines[0]?.length ? this.lines[0] : undefined
+  }
+
+  private line(priority: number): Line {
+    const [first] = this.lines
+    if (first?.priority === priority) return first
+    const at = this.lines.findIndex((line) => line.priority <= priority)
+    const found = this.lines[at]
+    if (found?.priority === priority) return found
+    const made = new Line(priority)
+    this.lines.splice(at < 0 ? this.lines.length : at, 0, made)
+    return made
+  }
+}

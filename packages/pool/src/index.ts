@@ -1,0 +1,22 @@
+/**
+ * Pools of threads and processes whose workers own resources: opened once in each, closed exactly once, whichever way a worker
+ * goes.
+ *
+ * @packageDocumentation
+ */
+export type { Closed, WorkerStats } from './engine/engine.js'
+export type { RunOptions } from './engine/job.js'
+export type {
+  CrashPolicy,
+  Duration,
+  EngineName,
+  PoolOptions,
+  RecycleOptions,
+  SizeOptions,
+  TimeoutOptions,
+} from './engine/options.js'
+export { type CloseOptions, createPool, type DataOption, type MapOptions, type Pool } from './pool/pool.js'
+export type { Results } from './pool/results.js'
+export type { PoolStats, Times } from './pool/stats.js'
+export { type Exit, PoolError, type PoolErrorCode, WorkerDiedError } from './shared/errors.js'
+export * from './worker.js'

@@ -1,0 +1,450 @@
+import type { CarrierEvents, StartCarrier } from '../carriers/carrier.js'
+import type { Closed, Engine, EngineEvents, WorkerStats } from '../engine/engine.js'
+import type { Job } from '../engine/job.js'
+import type { Settings } from '../engine/options.js'
+import { Queue } from '../engine/queue.js'
+import { messageOf, PoolError, WorkerDiedError } from '../shared/errors.js'
+import { type End, type LeaveReason, Member } from './member.js'
+
+/** Milliseconds of work that a worker is given ahead, and the most tasks: it has something to do while its results travel. */
+const AHEAD = 0.6
+const MOST_AHEAD = 256
+/** Milliseconds without a result after which what lies behind a task is given to a worker that has nothing to do. */
+const STUCK = 5
+/** Milliseconds before a worker is started again where the last one came to nothing; doubled each time. */
+const BACKOFF = 100
+const LONGEST_BACKOFF = 30_000
+/** A worker that dies before it has done anything within so many milliseconds has come to nothing. */
+const EARLY = 1000
+/** In place of a cost that isn't known. */
+const LONG = 1e6
+
+/** Workers of this process: gives them tasks, replaces those that go, and settles every task whatever becomes of them. */
+export class LocalEngine implements Engine {
+  readonly ready: Promise<void>
+  private resolveReady = () => {}
+  private rejectReady: (error: unknown) => void = () => {}
+  private isStarted = false
+  private readonly slots: (Member | undefined)[]
+  private readonly queue = new Queue()
+  /** Of tasks with a key, by the slot that it leads to. */
+  private readonly keyed = new Map<number, Queue>()
+  private sent = 0
+  private numbers = 0
+  private isPumpDue = false
+  private isBusy = false
+  private failures = 0
+  private retryAt = 0
+  private retryTimer: NodeJS.Timeout | undefined
+  private stuckTimer: NodeJS.Timeout | undefined
+  private idleTimer: NodeJS.Timeout | undefined
+  /** Why no worker is started any more. */
+  private broken: Error | undefined
+  private closing: Error | undefined
+  private idlers: (() => void)[] = []
+  private waiting: { readonly most: number; readonly resolve: () => void }[] = []
+  /** Who waits for the end of each. */
+  private readonly leavers = new Map<Member, () => void>()
+  private readonly counts = { disposed: 0, rescued: 0, killed: 0, tasksDone: 0, tasksHandedOver: 0 }
+
+  constructor(
+    private readonly settings: Settings,
+    private readonly start: StartCarrier,
+    private readonly events: EngineEvents,
+    private readonly output: CarrierEvents['output'],
+    /** Are several tasks sent to a worker at a time? */
+    private readonly most = MOST_AHEAD,
+    /** Called when all workers have left. */
+    private readonly release = async () => {},
+  ) {
+    this.slots = new Array(settings.max).fill(undefined)
+    this.ready = new Promise((resolve, reject) => {
+      this.resolveReady = resolve
+      this.rejectReady = reject
+    })
+    // Every task tells of it, too.
+    this.ready.catch(() => {})
+    this.tellBusy()
+    this.startSome()
+    if (settings.min === 0) this.becomeReady()
+  }
+
+  get queued(): number {
+    let queued = this.queue.length
+    for (const queue of this.keyed.values()) queued += queue.length
+    for (const member of this.slots) queued += member?.own.length ?? 0
+    return queued
+  }
+
+  get running(): number {
+    return this.sent
+  }
+
+  submit(job: Job): void {
+    const refusal = this.closing ?? this.broken
+    if (refusal) {
+      job.reject(refusal)
+      return
+    }
+    job.home = this.queueFor(job.key)
+    job.home.push(job)
+    this.pumpSoon()
+  }
+
+  broadcast(make: () => Job): Job[] {
+    const members = this.members().filter(({ state }) => state === 'starting' || state === 'ready')
+    return members.map((member) => {
+      const job = make()
+      job.home = member.own
+      member.own.push(job)
+      this.pumpSoon()
+      return job
+    })
+  }
+
+  abort(job: Job, reason: unknown): void {
+    const member = this.members().find(({ sent }) => sent.get(job.seq) === job)
+    if (member) member.abort(job, reason)
+    else job.home?.forget()
+    this.tellBusy()
+  }
+
+  idle(): Promise<void> {
+    return this.isBusy ? new Promise((resolve) => this.idlers.push(resolve)) : Promise.resolve()
+  }
+
+  /** Resolves when fewer than `most` tasks wait. */
+  room(most: number): Promise<void> {
+    if (this.queued < most) return Promise.resolve()
+    return new Promise((resolve) => this.waiting.push({ most, resolve }))
+  }
+
+  async close(error: Error, dispose: number): Promise<Closed> {
+    this.closing = error
+    clearTimeout(this.retryTimer)
+    clearTimeout(this.stuckTimer)
+    clearTimeout(this.idleTimer)
+    if (!this.isStarted) this.rejectReady(error)
+    for (const job of this.allQueued()) this.handOver(job, error)
+    for (const member of this.members()) {
+      member.takeBack()
+      for (const job of member.sent.values()) {
+        job.reject(error)
+        member.abort(job, error)
+      }
+    }
+    const ended = this.members().map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
+    for (const member of this.members()) member.leave('close', dispose)
+    await Promise.all(ended)
+    await this.release()
+    return { ...this.counts }
+  }
+
+  closeSync(): void {
+    for (const member of this.members()) member.carrier.disposeSync()
+  }
+
+  workers(): WorkerStats[] {
+    return this.members().map(({ number, state, carrier, sent, done }) => ({
+      worker: number,
+      state: state as WorkerStats['state'],
+      pid: carrier.pid,
+      threadId: carrier.threadId,
+      running: sent.size,
+      done,
+    }))
+  }
+
+  private members(): Member[] {
+    return this.slots.filter((member) => member !== undefined)
+  }
+
+  private pumpSoon(): void {
+    if (this.isPumpDue) return
+    this.isPumpDue = true
+    queueMicrotask(this.pump)
+  }
+
+  /** Starts workers for what waits, and gives them what they have room for. */
+  private readonly pump = (): void => {
+    this.isPumpDue = false
+    if (!this.closing) {
+      this.startSome()
+      this.giveSome()
+      if (this.waiting.length > 0) this.tellRoom()
+    }
+    this.tellBusy()
+  }
+
+  private giveSome(): void {
+    const ready = this.members().filter(({ state, isDue }) => state === 'ready' && !isDue)
+    if (ready.length > 1) ready.sort((a, b) => a.load - b.load || a.sent.size - b.sent.size)
+    const share = Math.ceil(this.queue.length / ready.length)
+    for (const member of ready) this.giveTo(member, share)
+    if (ready.length > 1 && this.queue.length === 0) this.watchForStuck(ready)
+  }
+
+  private giveTo(member: Member, share: number): void {
+    const jobs: Job[] = []
+    const most = Math.min(this.most, this.settings.recycle.tasks - member.done) - member.sent.size
+    let { load } = member
+    let left = share
+    while (jobs.length < most) {
+      const queue = this.sourceFor(member, left > 0)
+      const job = queue?.peek()
+      if (!queue || !job) break
+      job.cost = Math.min(LONG, job.estimate.cost)
+      // What takes long waits for a worker of its own.
+      if (load + job.cost > AHEAD && !(member.isIdle && jobs.length === 0)) break
+      queue.shift()
+      if (queue === this.queue) left--
+      load += job.cost
+      jobs.push(job)
+    }
+    if (jobs.length === 0) return
+    member.give(jobs)
+    this.count()
+  }
+
+  /** Where its next task is: what only this worker may do comes first, unless something more urgent waits. */
+  private sourceFor(member: Member, isShared: boolean): Queue | undefined {
+    if (member.own.length > 0) return member.own
+    const keyed = this.keyed.get(member.slot)
+    if (!isShared || !this.queue.length) return keyed
+    if (!keyed?.length) return this.queue
+    return (keyed.peek()?.priority ?? 0) >= (this.queue.peek()?.priority ?? 0) ? keyed : this.queue
+  }
+
+  /** A task that takes longer than those before it doesn't hold up what was sent with it. */
+  private watchForStuck(ready: readonly Member[]): void {
+    if (this.stuckTimer || !ready.some(({ isIdle }) => isIdle) || !ready.some(({ sent }) => sent.size > 1)) return
+    this.stuckTimer = setTimeout(() => {
+      this.stuckTimer = undefined
+      const now = performance.now()
+      for (const member of this.members()) {
+        if (member.state !== 'ready' || member.sent.size < 2) continue
+        if (now - member.heardAt >= STUCK) member.takeBack()
+      }
+      this.pumpSoon()
+    }, STUCK).unref()
+  }
+
+  /** As many workers as there are to be, and as what waits can use. */
+  private startSome(): void {
+    if (this.broken || this.closing) return
+    if (performance.now() < this.retryAt) {
+      this.retryLater()
+      return
+    }
+    const members = this.members()
+    const staying = members.filter(({ state }) => state !== 'leaving').length
+    const free = members.filter(({ state, isIdle }) => state === 'starting' || (state === 'ready' && isIdle)).length
+    let wanted = Math.max(this.settings.min - staying, this.queue.length - free)
+    for (const [slot, queue] of this.keyed) if (queue.length > 0 && !this.slots[slot] && this.startOne(slot)) wanted--
+    for (let slot = 0; slot < this.slots.length && wanted > 0 && !this.broken; slot++)
+      if (!this.slots[slot] && this.startOne(slot)) wanted--
+  }
+
+  private startOne(slot: number): boolean {
+    const member = new Member(++this.numbers, slot, this.start, this.settings, {
+      ready: (each) => this.hearReady(each),
+      done: (each, job, isOk, took) => this.hearDone(each, job, isOk, took),
+      returned: (_, jobs) => this.hearReturned(jobs),
+      timedOut: (job) => this.hearTimeout(job),
+      runaway: (each) => this.replace(each, 'abort'),
+      gone: (each, end) => this.hearGone(each, end),
+      output: this.output,
+    })
+    // One that couldn't be started has told so already.
+    if (member.state === 'gone') return false
+    this.slots[slot] = member
+    return true
+  }
+
+  private retryLater(): void {
+    this.retryTimer ??= setTimeout(() => {
+      this.retryTimer = undefined
+      this.pump()
+    }, this.retryAt - performance.now()).unref()
+  }
+
+  private hearReady(member: Member): void {
+    const { recycle, min } = this.settings
+    if (recycle.age !== Number.POSITIVE_INFINITY)
+      setTimeout(() => {
+        member.isDue = true
+        this.replaceIfDue(member)
+      }, recycle.age).unref()
+    if (this.members().filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
+    this.watchForIdle()
+    this.pump()
+  }
+
+  private becomeReady(): void {
+    this.isStarted = true
+    this.resolveReady()
+    this.tellBusy()
+  }
+
+  private hearDone(member: Member, job: Job, isOk: boolean, took: number): void {
+    this.sent--
+    this.counts.tasksDone++
+    this.failures = 0
+    this.events.done(job, isOk, took)
+    if (member.done >= this.settings.recycle.tasks) member.isDue = true
+    if (member.isIdle) {
+      this.replaceIfDue(member)
+      this.watchForIdle()
+    }
+    this.pumpSoon()
+  }
+
+  private hearReturned(jobs: readonly Job[]): void {
+    const open = jobs.filter(({ state }) => state === 'sent')
+    if (this.closing) for (const job of open) this.handOver(job, this.closing)
+    else this.putBack(open)
+    this.count()
+    this.pumpSoon()
+  }
+
+  private hearTimeout(job: Job): void {
+    const error = new PoolError('ERR_EXODOS_TASK_TIMEOUT', `${job.task} has taken longer than its ${job.timeout} ms`)
+    job.reject(error)
+    this.abort(job, error)
+  }
+
+  private hearGone(member: Member, end: End): void {
+    this.slots[member.slot] = this.slots[member.slot] === member ? undefined : this.slots[member.slot]
+    if (member.readyAt > 0) this.counts[member.isDisposed ? 'disposed' : member.receipts > 0 ? 'rescued' : 'killed']++
+    this.settleLost(member, end)
+    if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
+    else if (!member.asked && member.done === 0 && performance.now() - member.readyAt < EARLY) this.backOff()
+    this.count()
+    this.leavers.get(member)?.()
+    this.pumpSoon()
+  }
+
+  /** No task of a worker that has died is forgotten, and none is run twice without a word. */
+  private settleLost(member: Member, { exit, error, lost, unstarted, isSure }: End): void {
+    const { onCrash } = this.settings
+    const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
+    const why = member.words ?? (error === undefined ? undefined : messageOf(error))
+    const died = (job: Job, started: boolean | 'unknown') => {
+      const message = `worker ${member.number} (${member.carrier.label}) ended ${how}${why ? ` (${why})` : ''}; it had been given ${job.task}`
+      return new WorkerDiedError(message, started, exit, error === undefined ? undefined : { cause: error })
+    }
+    const again: Job[] = []
+    for (const job of lost) {
+      if (job.state !== 'sent') continue
+      if (onCrash === 'retry' && job.tries++ === 0) {
+        again.push(job)
+        this.events.rerun(job, exit)
+      } else job.reject(died(job, isSure || 'unknown'))
+    }
+    for (const job of [...unstarted, ...drained(member.own)]) {
+      if (job.state === 'over') continue
+      // What was meant for this worker is of no use to another.
+      if (onCrash === 'reject' || job.home === member.own) job.reject(died(job, false))
+      else again.push(job)
+    }
+    if (this.closing) for (const job of again) this.handOver(job, this.closing)
+    else this.putBack(again)
+  }
+
+  /** Nothing is tried in a hurry, and nobody waits for a worker that may never come. */
+  private hearFailure(cause: unknown): void {
+    const message = `${this.settings.name}: a worker could not be started: ${messageOf(cause)}`
+    const error = new PoolError('ERR_EXODOS_WORKER_INIT', message, { cause })
+    if (!this.isStarted) {
+      this.broken = error
+      this.rejectReady(error)
+      for (const member of this.members()) member.leave('init')
+    } else this.backOff()
+    const isAlone = !this.members().some(({ state }) => state === 'starting' || state === 'ready')
+    if (isAlone || this.broken) for (const job of this.allQueued()) job.reject(error)
+  }
+
+  private backOff(): void {
+    this.retryAt = performance.now() + Math.min(LONGEST_BACKOFF, BACKOFF * 2 ** this.failures++)
+  }
+
+  private replace(member: Member, reason: LeaveReason): void {
+    member.takeBack()
+    member.leave(reason)
+  }
+
+  private replaceIfDue(member: Member): void {
+    if (member.isDue && member.isIdle && member.state === 'ready') member.leave('recycle')
+  }
+
+  private watchForIdle(): void {
+    const { idleTimeout, min, max } = this.settings
+    if (this.idleTimer || min === max) return
+    this.idleTimer = setTimeout(() => {
+      this.idleTimer = undefined
+      const now = performance.now()
+      const ready = this.members().filter(({ state }) => state === 'ready')
+      const idle = ready.filter((each) => each.isIdle && now - each.idleSince >= idleTimeout - 1)
+      for (const member of idle.slice(0, Math.max(0, ready.length - min))) member.leave('idle')
+      if (ready.length > min) this.watchForIdle()
+    }, idleTimeout).unref()
+  }
+
+  private allQueued(): Job[] {
+    return [this.queue, ...this.keyed.values(), ...this.members().map(({ own }) => own)].flatMap(drained)
+  }
+
+  private handOver(job: Job, error: Error): void {
+    if (job.state === 'over') return
+    this.counts.tasksHandedOver++
+    job.reject(error)
+  }
+
+  private putBack(jobs: readonly Job[]): void {
+    for (const job of jobs) job.state = 'queued'
+    for (const queue of new Set(jobs.map(({ home }) => home))) queue?.putBack(jobs.filter(({ home }) => home === queue))
+  }
+
+  private queueFor(key: string | number | undefined): Queue {
+    if (key === undefined) return this.queue
+    const slot = slotOf(key, this.slots.length)
+    let queue = this.keyed.get(slot)
+    if (!queue) {
+      queue = new Queue()
+      this.keyed.set(slot, queue)
+    }
+    return queue
+  }
+
+  private count(): void {
+    this.sent = this.members().reduce((sum, { sent }) => sum + sent.size, 0)
+  }
+
+  private tellRoom(): void {
+    const { queued } = this
+    const [open, rest] = [this.waiting.filter(({ most }) => queued < most), this.waiting.filter(({ most }) => queued >= most)]
+    this.waiting = rest
+    for (const { resolve } of open) resolve()
+  }
+
+  private tellBusy(): void {
+    const isBusy = this.sent > 0 || this.queued > 0
+    // What nobody uses yet is waited for until it is ready.
+    if (!isBusy) for (const resolve of this.idlers.splice(0)) resolve()
+    this.isBusy = isBusy
+    this.events.busy(isBusy || (!this.isStarted && !this.broken))
+  }
+}
+
+function drained(queue: Queue): Job[] {
+  const jobs: Job[] = []
+  for (let job = queue.shift(); job; job = queue.shift()) jobs.push(job)
+  return jobs
+}
+
+/** The same for the same key, as long as the pool lives. */
+function slotOf(key: string | number, slots: number): number {
+  let hash = 0x811c9dc5
+  for (const char of String(key)) hash = Math.imul(hash ^ (char.codePointAt(0) as number), 0x01000193)
+  return (hash >>> 0) % slots
+}

@@ -1,0 +1,253 @@
+import type { Carrier, CarrierEvents, StartCarrier } from '../carriers/carrier.js'
+import type { Job } from '../engine/job.js'
+import type { Settings } from '../engine/options.js'
+import { Queue } from '../engine/queue.js'
+import { type Exit, PoolError } from '../shared/errors.js'
+import { pack, uncloneable, unpack } from '../shared/pack.js'
+import { following, isBefore, type Message, ToPool, ToWorker, type Transferable } from '../shared/protocol.js'
+import type { DisposeReason } from '../worker/definition.js'
+
+export type LeaveReason = Extract<DisposeReason['kind'], 'close' | 'idle' | 'recycle' | 'abort' | 'init'>
+
+/** What becomes of a worker that a pool has started. */
+export interface MemberEvents {
+  ready(member: Member): void
+  /** Tasks have ended: there is room for others. */
+  done(member: Member, job: Job, isOk: boolean, took: number): void
+  /** It gives tasks back that it has not started. */
+  returned(member: Member, jobs: readonly Job[]): void
+  timedOut(job: Job): void
+  /** Of a task that was aborted, and hasn't ended in time. */
+  runaway(member: Member): void
+  gone(member: Member, end: End): void
+  output: CarrierEvents['output']
+}
+
+/** How a worker has ended. */
+export interface End {
+  readonly exit: Exit
+  readonly error: unknown
+  /** Tasks that it may have started, and those that it has not. */
+  readonly lost: readonly Job[]
+  readonly unstarted: readonly Job[]
+  /** Are the lost ones known to have been started? */
+  readonly isSure: boolean
+}
+
+/** For a worker that has its own time limits, and for messages, beyond what it was given to leave. */
+const MARGIN = 1000
+
+/** One worker: from its start to its end. */
+export class Member {
+  state: 'starting' | 'ready' | 'leaving' | 'gone' = 'starting'
+  readonly carrier: Carrier
+  /** What it was given and has not done, in its order. */
+  readonly sent = new Map<number, Job>()
+  /** Milliseconds that that will take, as far as known. */
+  load = 0
+  done = 0
+  /** Jobs for this one alone. */
+  readonly own = new Queue()
+  /** It is to be replaced as soon as it has nothing to do. */
+  isDue = false
+  /** Since when it has had nothing to do, and heard of a result. */
+  idleSince = 0
+  heardAt = 0
+  readyAt = 0
+  asked: LeaveReason | undefined
+  /** Why it could not be a worker. */
+  failure: unknown
+  receipts = 0
+  isDisposed = false
+  private next = 0
+  /** Why it leaves by itself, in words. */
+  words: string | undefined
+  private timers: NodeJS.Timeout[] = []
+
+  constructor(
+    readonly number: number,
+    readonly slot: number,
+    start: StartCarrier,
+    private readonly settings: Settings,
+    private readonly events: MemberEvents,
+  ) {
+    const { url, data, dispose: disposeTimeout, recycle, name } = settings
+    const birth = { url, worker: number, data, disposeTimeout, measuresHeap: recycle.heapBytes !== Number.POSITIVE_INFINITY }
+    this.carrier = start(
+      birth,
+      { ...settings, name: `${name} ${number}` },
+      {
+        message: (message) => this.hear(message),
+        gone: (exit, error) => this.gone(exit, error),
+        output: events.output,
+      },
+    )
+  }
+
+  get isIdle(): boolean {
+    return this.sent.size === 0
+  }
+
+  /** Sends them as one message. Those that can't be cloned reject. */
+  give(jobs: readonly Job[]): void {
+    if (this.isIdle) this.heardAt = performance.now()
+    const message: Message = [ToWorker.tasks]
+    let transfer: Transferable[] | undefined
+    let seq = this.next
+    for (const job of jobs) {
+      message.push(seq, job.task, job.input)
+      if (job.transfer) transfer = [...(transfer ?? []), ...job.transfer]
+      seq = following(seq)
+    }
+    try {
+      this.carrier.post(message, transfer ?? [])
+      for (const job of jobs) this.note(job)
+    } catch (error) {
+      if (jobs.length > 1) for (const job of jobs) this.give([job])
+      else
+        for (const job of jobs)
+          job.reject(new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable(`the input of ${job.task}`, error)))
+    }
+    this.armTimeout()
+  }
+
+  private note(job: Job): void {
+    job.state = 'sent'
+    job.seq = this.next
+    this.sent.set(job.seq, job)
+    this.load += job.cost
+    this.next = following(this.next)
+  }
+
+  /** Asks for the end of a task; when that doesn't come the worker has to go. */
+  abort(job: Job, reason: unknown): void {
+    if (this.sent.get(job.seq) !== job || this.state === 'gone') return
+    this.post([ToWorker.abort, job.seq, pack(reason)])
+    this.after(this.settings.abort, () => {
+      if (this.sent.get(job.seq) === job && !this.asked) this.events.runaway(this)
+    })
+  }
+
+  /** What has not been started comes back by `returned`: now, or when the worker has answered. */
+  takeBack(): void {
+    const started = this.carrier.takeBack(this.next)
+    if (started !== undefined) this.giveBack((job) => !isBefore(job.seq, started))
+  }
+
+  /** Asks it to leave; kills it when it doesn't. */
+  leave(reason: LeaveReason, dispose = this.settings.dispose): void {
+    if (this.asked || this.state === 'gone') return
+    const { patience } = this.carrier
+    if (this.state === 'ready' && patience < dispose)
+      this.after(patience, () => {
+        if (this.words === undefined) this.carrier.kill()
+      })
+    this.after(dispose + MARGIN, () => this.carrier.kill())
+    this.asked = reason
+    this.state = 'leaving'
+    this.post([ToWorker.leave, reason])
+  }
+
+  private hear(message: Message): void {
+    const [kind, first, second, third] = message
+    if (kind === ToPool.results) this.hearResults(message)
+    else if (kind === ToPool.ready) this.hearReady()
+    else if (kind === ToPool.failed) this.failure = unpack(first)
+    else if (kind === ToPool.progress) this.sent.get(first as number)?.onProgress?.(second)
+    else if (kind === ToPool.returned) this.giveBack((job) => message.includes(job.seq, 1))
+    else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number)
+    else if (kind === ToPool.disposed) this.isDisposed = first === null
+    else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.isDue = true
+    else if (kind === ToPool.receipts) this.receipts = first as number
+  }
+
+  private hearReady(): void {
+    if (this.state !== 'starting') return
+    this.state = 'ready'
+    this.readyAt = this.idleSince = performance.now()
+    this.events.ready(this)
+  }
+
+  private hearResults(message: Message): void {
+    const now = performance.now()
+    this.heardAt = now
+    for (let at = 1; at < message.length; at += 4) {
+      const job = this.sent.get(message[at] as number)
+      if (!job) continue
+      const took = message[at + 3] as number
+      const isOk = message[at + 1] === 1
+      this.remove(job)
+      this.done++
+      job.estimate.add(took)
+      if (isOk) job.resolve(message[at + 2])
+      else job.reject(unpack(message[at + 2]))
+      this.events.done(this, job, isOk, took)
+    }
+    if (this.isIdle) this.idleSince = now
+    this.armTimeout()
+  }
+
+  /** It does so by itself, or as it was asked to. */
+  private hearLeaving(words: string, isPatient: boolean, running: number): void {
+    this.words = words
+    this.state = 'leaving'
+    // What has been sent since is never begun.
+    if (!isPatient) this.giveBack((job) => job.seq !== running)
+  }
+
+  private giveBack(isUnstarted: (job: Job) => boolean): void {
+    const jobs = [...this.sent.values()].filter(isUnstarted)
+    for (const job of jobs) this.remove(job)
+    this.events.returned(this, jobs)
+  }
+
+  private remove(job: Job): void {
+    this.sent.delete(job.seq)
+    this.load = this.isIdle ? 0 : this.load - job.cost
+  }
+
+  /** The time of a task begins when it is the next one. */
+  private armTimeout(): void {
+    for (const job of this.sent.values()) {
+      if (job.timeout > 0 && !job.timer && job.state === 'sent')
+        job.timer = setTimeout(() => this.events.timedOut(job), job.timeout)
+      return
+    }
+  }
+
+  private gone(exit: Exit, error: unknown): void {
+    if (this.state === 'gone') return
+    const wasReady = this.readyAt > 0
+    this.state = 'gone'
+    for (const timer of this.timers) clearTimeout(timer)
+    const { started } = this.carrier
+    const jobs = [...this.sent.values()]
+    const isUnstarted = (job: Job) => started !== undefined && !isBefore(job.seq, started)
+    this.sent.clear()
+    this.load = 0
+    if (!wasReady && !this.asked) this.failure ??= error ?? this.diedWords(exit)
+    this.events.gone(this, {
+      exit,
+      error: error ?? this.failure,
+      lost: jobs.filter((job) => !isUnstarted(job)),
+      unstarted: jobs.filter(isUnstarted),
+      isSure: started !== undefined || this.words !== undefined,
+    })
+  }
+
+  private diedWords({ code, signal }: Exit): Error {
+    return new Error(`${this.carrier.label} ended with ${signal ?? `exit code ${code}`} before it was ready`)
+  }
+
+  private post(message: Message): void {
+    try {
+      this.carrier.post(message, [])
+    } catch {
+      // Its end is told.
+    }
+  }
+
+  private after(ms: number, act: () => void): void {
+    this.timers.push(setTimeout(act, Math.min(ms, 2 ** 31 - 1)).unref())
+  }
+}

@@ -1,0 +1,310 @@
+import { PassThrough, type Readable } from 'node:stream'
+import { setInterval } from 'node:timers'
+import { type HookContext, onExit, type Registration } from 'exodos/lib'
+import type { Closed, Engine } from '../engine/engine.js'
+import { Estimate } from '../engine/estimate.js'
+import { Job, type RunOptions } from '../engine/job.js'
+import { type Duration, milliseconds, type PoolOptions, type Settings, settingsFor } from '../engine/options.js'
+import { invalid, PoolError, WorkerDiedError } from '../shared/errors.js'
+import type { DataOf, TasksOf } from '../worker/definition.js'
+import { makeEngine } from './engines.js'
+import { Results } from './results.js'
+import { Counts, type PoolStats } from './stats.js'
+
+export interface CloseOptions {
+  /** As `timeout.drain` of the pool, for this time: 0 hands back at once what has not been started. */
+  drain?: Duration
+  /** As `timeout.dispose` of the pool. */
+  dispose?: Duration
+}
+
+export interface MapOptions extends Omit<RunOptions, 'key' | 'transfer' | 'onProgress'> {
+  /** Tasks that run, or have run without their results having been read, at most. Default 64. */
+  inFlight?: number
+  /** Results in the order of the inputs. Default true; else as they come. */
+  ordered?: boolean
+}
+
+type Input<F> = F extends (...args: infer Args) => unknown
+  ? Args extends [infer First, ...unknown[]]
+    ? First
+    : undefined
+  : never
+type Output<F> = F extends (...args: never) => infer Result ? Awaited<Result> : never
+/** A task without input needs none. */
+type InputAnd<F, O> = undefined extends Input<F> ? [input?: Input<F>, options?: O] : [input: Input<F>, options?: O]
+
+/** Workers that run tasks. Made by `createPool`. */
+export class Pool<T> implements AsyncDisposable {
+  /** What the workers print, with `stdio: 'pipe'`; both are empty otherwise. */
+  readonly stdout: Readable = new PassThrough().setMaxListeners(0)
+  readonly stderr: Readable = new PassThrough().setMaxListeners(0)
+  readonly #settings: Settings
+  readonly #engine: Engine
+  readonly #counts = new Counts()
+  readonly #estimates = new Map<string, Estimate>()
+  readonly #maps = new Set<{ hurry(): void }>()
+  readonly #hooks: Registration[]
+  /** Keeps the event loop turning while there is something to do; workers themselves don't. */
+  readonly #alive = setInterval(() => {}, 2 ** 31 - 1).unref()
+  #isBusy = false
+  #isClosing = false
+  #closed: Promise<Closed> | undefined
+  #quiet: (() => void)[] = []
+
+  /** @internal */
+  constructor(settings: Settings) {
+    this.#settings = settings
+    this.#engine = makeEngine(settings, {
+      busy: (isBusy) => this.#setBusy(isBusy),
+      done: (job, isOk, took) => this.#counts.add(isOk, performance.now() - job.queuedAt, took),
+      rerun: (job, exit) => this.#announceRerun(job, exit.signal ?? `exit code ${exit.code}`),
+      output: (stream, output) => output.pipe(this[stream] as PassThrough, { end: false }),
+    })
+    const { name } = settings
+    this.#hooks = [
+      onExit((ctx) => this.#drain(ctx), { name: `${name}: tasks`, phase: 'drain', state: () => this.#words() }),
+      onExit((ctx) => this.#leave(ctx), { name, sync: () => this.#engine.closeSync(), state: () => this.#words() }),
+    ]
+  }
+
+  /** Resolves when the first `size.min` workers are ready; rejects when `init` of one has failed. Then none is started any more. */
+  get ready(): Promise<void> {
+    return this.#engine.ready
+  }
+
+  /**
+   * Runs a task in one of the workers, and resolves with what it returns.
+   *
+   * Rejects with what the task has thrown (name, message, stack, properties and causes are kept); with the reason of
+   * `signal`; with `ERR_EXODOS_TASK_TIMEOUT`, `ERR_EXODOS_QUEUE_FULL`, `ERR_EXODOS_POOL_CLOSED`, `ERR_EXODOS_UNCLONEABLE`,
+   * `ERR_EXODOS_WORKER_INIT`; or with `ERR_EXODOS_WORKER_DIED` when the worker has died over it. It always settles.
+   * The input is copied when it is sent, after this has returned.
+   */
+  run<K extends keyof T & string>(task: K, ...rest: InputAnd<T[K], RunOptions>): Promise<Output<T[K]>> {
+    const [input, options] = rest
+    return this.#run(task, input, options, this.#isClosing) as Promise<Output<T[K]>>
+  }
+
+  /**
+   * Runs a task for each input, and gives the results as they come: `for await (const result of pool.map(…))`. Inputs are
+   * taken as there is room for them: they may be endless. A task that fails ends it, and aborts what runs. It begins at once;
+   * a pool that is closed meanwhile runs what is left of it first.
+   */
+  map<K extends keyof T & string>(
+    task: K,
+    inputs: Iterable<Input<T[K]>> | AsyncIterable<Input<T[K]>>,
+    options: MapOptions = {},
+  ): Results<Input<T[K]>, Output<T[K]>> {
+    const { inFlight = 64, ordered = true, signal, ...rest } = options
+    if (!Number.isInteger(inFlight) || inFlight < 1) throw invalid('options.inFlight', 'a whole number ≥ 1', inFlight)
+    const isIterable =
+      typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
+    if (!isIterable) throw invalid('map(task, inputs)', 'inputs that can be iterated', inputs)
+    const isLate = this.#isClosing
+    const run = (input: Input<T[K]>, end: AbortSignal) => {
+      const both = signal ? AbortSignal.any([signal, end]) : end
+      return this.#run(task, input, { ...rest, signal: both }, isLate, true) as Promise<Output<T[K]>>
+    }
+    const pool = this
+    const results = new Results(inputs, inFlight, ordered, run, {
+      get isClosing() {
+        return pool.#isClosing
+      },
+      over(each) {
+        pool.#maps.delete(each)
+        pool.#tellQuiet()
+      },
+    })
+    this.#maps.add(results)
+    return results
+  }
+
+  /** Runs a task once in each worker that there is, and resolves with all results. One that leaves before has none. */
+  async broadcast<K extends keyof T & string>(task: K, ...rest: InputAnd<T[K], RunOptions>): Promise<Output<T[K]>[]> {
+    const [input, options = {}] = rest
+    if (this.#isClosing) throw closed(this.#settings.name)
+    const results: Promise<unknown>[] = []
+    this.#engine.broadcast(() => {
+      const { job, result } = this.#makeJob(task, input, options)
+      results.push(result.catch(unlessGone))
+      return job
+    })
+    return (await Promise.all(results)).filter((result) => result !== GONE) as Output<T[K]>[]
+  }
+
+  /** Resolves when fewer tasks wait than `maxQueue` allows. */
+  room(): Promise<void> {
+    return this.#engine.room(this.#settings.maxQueue)
+  }
+
+  stats(): PoolStats {
+    return this.#counts.stats(this.#engine.workers(), this.#engine.queued, this.#engine.running)
+  }
+
+  /**
+   * Takes no more tasks, waits for those it has, and for each worker to dispose of what it owns. What has not ended within
+   * `timeout.drain` rejects with `ERR_EXODOS_POOL_CLOSED`; a worker that doesn't leave within `timeout.dispose` is killed, and
+   * its receipts are done. A second call waits for the first. Never rejects but for bad input.
+   *
+   * It needn't be called: the exit of the program does it.
+   */
+  async close(options: CloseOptions = {}): Promise<Closed> {
+    const { drain = this.#settings.drain, dispose = this.#settings.dispose } = options
+    return this.#close(milliseconds(drain, 'options.drain'), milliseconds(dispose, 'options.dispose'))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  #run(task: string, input: unknown, options: RunOptions | undefined, isLate: boolean, isOfMap = false): Promise<unknown> {
+    if (isLate) return Promise.reject(closed(this.#settings.name))
+    if (typeof task !== 'string') return Promise.reject(invalid('run(task)', 'the name of a task', task))
+    const { maxQueue, name } = this.#settings
+    if (!isOfMap && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.queued >= maxQueue)
+      return Promise.reject(
+        new PoolError('ERR_EXODOS_QUEUE_FULL', `${name}: ${maxQueue} tasks wait; room() tells when one can be taken`),
+      )
+    try {
+      const { job, result } = this.#makeJob(task, input, options)
+      this.#engine.submit(job)
+      return result
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  #makeJob(task: string, input: unknown, options: RunOptions | undefined): { job: Job; result: Promise<unknown> } {
+    let estimate = this.#estimates.get(task)
+    if (!estimate) {
+      estimate = new Estimate()
+      this.#estimates.set(task, estimate)
+    }
+    const known = estimate
+    let job: Job | undefined
+    const result = new Promise((resolve, reject) => {
+      job = new Job(task, input, performance.now(), known, resolve, reject)
+      if (options) this.#attend(job, options)
+    })
+    return { job: job as Job, result }
+  }
+
+  #attend(job: Job, options: RunOptions): void {
+    const { signal, timeout, priority = 0, key, transfer, onProgress } = options
+    if (typeof priority !== 'number' || Number.isNaN(priority)) throw invalid('options.priority', 'a number', priority)
+    if (key !== undefined && typeof key !== 'string' && typeof key !== 'number')
+      throw invalid('options.key', 'a string or a number', key)
+    if (transfer !== undefined && !Array.isArray(transfer)) throw invalid('options.transfer', 'an array', transfer)
+    if (onProgress !== undefined && typeof onProgress !== 'function')
+      throw invalid('options.onProgress', 'a function', onProgress)
+    if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal', 'an AbortSignal', signal)
+    Object.assign(job, { priority, key, transfer, onProgress })
+    if (timeout !== undefined) job.timeout = milliseconds(timeout, 'options.timeout')
+    if (!signal) return
+    if (signal.aborted) throw signal.reason
+    const abort = () => {
+      job.reject(signal.reason)
+      this.#engine.abort(job, signal.reason)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    job.cleanUp = () => signal.removeEventListener('abort', abort)
+  }
+
+  #close(drain: number, dispose: number): Promise<Closed> {
+    this.#closed ??= this.#finish(drain, dispose)
+    return this.#closed
+  }
+
+  async #finish(drain: number, dispose: number): Promise<Closed> {
+    this.#isClosing = true
+    this.#stayAlive()
+    for (const map of this.#maps) map.hurry()
+    await Promise.race([this.#whenQuiet(), after(drain)])
+    const result = await this.#engine.close(closed(this.#settings.name), dispose)
+    for (const hook of this.#hooks) hook.cancel()
+    clearInterval(this.#alive)
+    return result
+  }
+
+  /** On the way out: others may still need results, so nothing is refused yet. */
+  async #drain({ signal }: HookContext): Promise<void> {
+    await Promise.race([this.#whenQuiet(), new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))])
+  }
+
+  async #leave(ctx: HookContext): Promise<void> {
+    // What it keeps for itself: the way to and fro, and killing.
+    const dispose = Math.min(this.#settings.dispose, Math.max(0, ctx.remaining() * 0.6))
+    ctx.result(await this.#close(0, dispose))
+  }
+
+  /** Resolves when nothing waits, nothing runs, and no map has inputs left. */
+  async #whenQuiet(): Promise<void> {
+    for (;;) {
+      await this.#engine.idle()
+      if (this.#maps.size === 0) return
+      await new Promise<void>((resolve) => this.#quiet.push(resolve))
+    }
+  }
+
+  #tellQuiet(): void {
+    for (const resolve of this.#quiet.splice(0)) resolve()
+  }
+
+  #setBusy(isBusy: boolean): void {
+    if (!isBusy) this.#tellQuiet()
+    if (isBusy === this.#isBusy) return
+    this.#isBusy = isBusy
+    this.#stayAlive()
+  }
+
+  #stayAlive(): void {
+    if (this.#isBusy || this.#isClosing) this.#alive.ref()
+    else this.#alive.unref()
+  }
+
+  #announceRerun({ task }: Job, how: string): void {
+    this.#counts.rerun++
+    process.emitWarning(`${this.#settings.name}: ${task} is run once more: its worker ended by ${how}`, {
+      code: 'EXODOS_TASK_RERUN',
+    })
+  }
+
+  #words(): string {
+    return `${this.#engine.running} running, ${this.#engine.queued} queued`
+  }
+}
+
+const GONE = Symbol('a worker has left before it has begun')
+
+function unlessGone(error: unknown): typeof GONE {
+  if (error instanceof WorkerDiedError && error.started === false) return GONE
+  throw error
+}
+
+const closed = (name: string) => new PoolError('ERR_EXODOS_POOL_CLOSED', `${name}: the pool is closed`)
+
+const after = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref())
+
+/** A pool's data are needed if its workers say what they are. */
+export type DataOption<Data> = unknown extends Data ? { data?: unknown } : { data: Data }
+
+type OptionsOf<M> = PoolOptions & DataOption<DataOf<M>>
+
+/**
+ * Makes a pool of workers of the file at `url`, which exports by default what `defineWorker` has returned:
+ * `createPool<typeof import('./image.worker.js')>(new URL('./image.worker.js', import.meta.url), { size: 4 })`.
+ *
+ * Each worker owns what `init` has made, and gives it back once, by `dispose`, whichever way it goes. A pool that is never
+ * closed is closed by the exit of the program: running and queued tasks are finished in the phase `drain`, workers dispose of
+ * what they own in `release`, where a hook registered now would be called; a program that was killed is missed by its workers,
+ * which leave by themselves. A pool with nothing to do doesn't keep the program running.
+ *
+ * Throws `ERR_EXODOS_INVALID_ARG` for bad input, and a `DataCloneError` for data that can't be cloned.
+ */
+export function createPool<M>(
+  url: URL | string,
+  ...[options]: unknown extends DataOf<M> ? [options?: OptionsOf<M>] : [options: OptionsOf<M>]
+): Pool<TasksOf<M>> {
+  return new Pool<TasksOf<M>>(settingsFor(url, (options ?? {}) as PoolOptions))
+}

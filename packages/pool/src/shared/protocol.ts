@@ -1,0 +1,79 @@
+/** Between a pool and its workers. Messages are arrays that begin with what they are: many are sent. */
+export const ToWorker = {
+  /** Then `seq, task, input` of each task. */
+  tasks: 0,
+  /** Then `seq, reason`, which is packed. */
+  abort: 1,
+  /** Tasks that have not been started are wanted back. */
+  takeBack: 2,
+  /** Then why. */
+  leave: 3,
+} as const
+
+export const ToPool = {
+  /** Then `seq, ok, value, milliseconds` of each task; the value of one that has failed is a packed error. */
+  results: 0,
+  /** Then the names of its tasks. */
+  ready: 1,
+  /** It can't be one: then the packed error. */
+  failed: 2,
+  /** Then `seq, value`. */
+  progress: 3,
+  /** Then `seq` of each task that was not started. */
+  returned: 4,
+  /** It has begun to leave: then why, in words; whether what runs is given the time to finish; and `seq` of what runs, or -1. */
+  leaving: 5,
+  /** It has given back what it owned: then the packed error, or null. */
+  disposed: 6,
+  /** Then bytes of its heap that are in use. */
+  heap: 7,
+  /** Then the number of its receipts. */
+  receipts: 8,
+  /** It has left, where there is no thread or process that ends. */
+  left: 9,
+} as const
+
+export type Message = [kind: number, ...rest: unknown[]]
+
+/** What a worker is told when it starts. */
+export interface Birth {
+  readonly url: string
+  /** Its number in the pool: 1, 2, 3… Never used twice. */
+  readonly worker: number
+  readonly data: unknown
+  /** Milliseconds. */
+  readonly disposeTimeout: number
+  readonly measuresHeap: boolean
+}
+
+/** Where a worker's definition says how it is served: of whatever copy of this package. */
+export const SERVE = Symbol.for('exodos.pool.serve')
+
+/** The word in shared memory that holds the `seq` of the task that is started next. Read and changed by both sides. */
+export const NEXT = 0
+
+/** Numbers of tasks are 32 bits wide, as that word is, and begin anew after the last. */
+export const following = (seq: number): number => (seq + 1) | 0
+export const isBefore = (seq: number, other: number): boolean => ((seq - other) | 0) < 0
+
+/** How the side of a worker speaks to its pool. */
+export interface Link {
+  /** Throws when it can't be cloned. */
+  post(message: Message, transfer?: readonly Transferable[]): void
+  /** What has come before is given at once. */
+  listen(hear: (message: Message) => void): void
+  /** Shared with the pool, where that is possible. */
+  readonly words?: Int32Array | undefined
+  readonly birth: Birth
+}
+
+/** Serves a pool: a worker of its own leaves by exodos, one inside the pool's thread only says that it has left. */
+export type Serve = (link: Link, own: boolean) => Served
+
+export interface Served {
+  /** Disposes of what it owns where nothing can be waited for. */
+  disposeSync(reason: string): void
+}
+
+/** What can be handed over instead of being copied. */
+export type Transferable = import('node:worker_threads').TransferListItem

@@ -1,0 +1,263 @@
+import { PoolError, read } from '../shared/errors.js'
+import { pack, uncloneable, unpack } from '../shared/pack.js'
+import { following, type Link, type Message, NEXT, ToPool, ToWorker, type Transferable } from '../shared/protocol.js'
+import { Context } from './context.js'
+import type { DisposeContext, DisposeReason, TaskContext, WorkerOptions } from './definition.js'
+import { Book } from './receipts.js'
+
+export type AnyDefinition = WorkerOptions<unknown, unknown, Record<string, (input: unknown, ctx: TaskContext) => unknown>>
+
+/** Results are sent when there are so many of them, or when the first has waited so many milliseconds. */
+const MOST_RESULTS = 64
+const LONGEST_WAIT = 0.5
+/** Milliseconds between two measurements of the heap. */
+const MEASURED_EVERY = 100
+/** Words of tasks that are over, above which they are forgotten. */
+const LONG = 3000
+/** Words of a task in a message, and of a result. */
+const TASK = 3
+const RESULT = 4
+
+/** Does what a pool asks a worker to do: init once, tasks one after another, dispose once. It knows no exits. */
+export class Servant {
+  /** Settles when `init` has. */
+  initialized: Promise<void> = Promise.resolve()
+  /** Why the pool wants it to leave. */
+  asked: DisposeReason | undefined
+  /** `init` has returned, and nobody has disposed of that. */
+  private owns = false
+  private resource: unknown
+  private readonly book: Book
+  /** Tasks that have come, from `head` on: `seq, name, input` of each. */
+  private line: unknown[] = []
+  private head = 0
+  private isWorking = false
+  private readonly skipped = new Map<number, unknown>()
+  private current: Context | undefined
+  private results: unknown[] = []
+  private items: Transferable[] = []
+  private flushed = 0
+  private isFlushDue = false
+  private measured = 0
+  private whenIdle: (() => void)[] = []
+
+  constructor(
+    private readonly definition: AnyDefinition,
+    private readonly link: Link,
+    private readonly leave: () => void,
+  ) {
+    this.book = new Book((count) => link.post([ToPool.receipts, count]))
+  }
+
+  /** Rejects with what `init` has thrown. */
+  init(): Promise<void> {
+    this.initialized = this.makeResource()
+    return this.initialized
+  }
+
+  private async makeResource(): Promise<void> {
+    const { data, worker } = this.link.birth
+    this.resource = await this.definition.init?.({ data, worker, receipt: this.book.receipts })
+    this.owns = true
+  }
+
+  /** The number of the task that runs, or -1. */
+  get running(): number {
+    return this.current?.seq ?? -1
+  }
+
+  readonly hear = (message: Message): void => {
+    const [kind, first, second] = message
+    if (kind === ToWorker.tasks) {
+      this.compact()
+      for (let at = 1; at < message.length; at++) this.line.push(message[at])
+      if (!this.isWorking) void this.work()
+    } else if (kind === ToWorker.abort) this.abort(first as number, unpack(second))
+    else if (kind === ToWorker.takeBack) this.link.post([ToPool.returned, ...this.returnTasks()])
+    else if (kind === ToWorker.leave) {
+      this.asked ??= { kind: first as DisposeReason['kind'] }
+      this.leave()
+    }
+  }
+
+  /** All tasks that have come and were not started; they never will be. */
+  returnTasks(): number[] {
+    const seqs: number[] = []
+    for (let at = this.head; at < this.line.length; at += TASK) seqs.push(this.line[at] as number)
+    this.line.length = this.head
+    return seqs
+  }
+
+  /** Resolves when no task runs any more. */
+  idle(): Promise<void> {
+    return this.isWorking ? new Promise((resolve) => this.whenIdle.push(resolve)) : Promise.resolve()
+  }
+
+  abortRunning(reason: unknown): void {
+    this.current?.abort(reason)
+  }
+
+  /** Gives back what `init` has made. Rejects with what went wrong; then the receipts are left. */
+  async dispose(ctx: DisposeContext): Promise<void> {
+    if (!this.owns) return
+    this.owns = false
+    const { dispose, disposeSync } = this.definition
+    if (dispose) await dispose(this.resource, ctx)
+    else disposeSync?.(this.resource, ctx)
+    this.disposed()
+  }
+
+  /** The same where nothing can be waited for. False when there is no way to. */
+  disposeSync(ctx: DisposeContext): boolean {
+    const { dispose, disposeSync } = this.definition
+    if (!this.owns) return true
+    if (dispose && !disposeSync) return false
+    this.owns = false
+    disposeSync?.(this.resource, ctx)
+    this.disposed()
+    return true
+  }
+
+  /** A worker that always has something to do never comes to the end of the line. */
+  private compact(): void {
+    if (this.head < LONG) return
+    this.line = this.line.slice(this.head)
+    this.head = 0
+  }
+
+  private disposed(): void {
+    this.resource = undefined
+    this.book.cancel()
+  }
+
+  private abort(seq: number, reason: unknown): void {
+    if (this.current?.seq === seq) this.current.abort(reason)
+    else if (this.line.some((each, at) => at >= this.head && at % TASK === 0 && each === seq)) this.skipped.set(seq, reason)
+  }
+
+  private async work(): Promise<void> {
+    this.isWorking = true
+    let now = performance.now()
+    this.flushed = now
+    while (this.head < this.line.length) {
+      const { line, head } = this
+      this.head += TASK
+      const input = line[head + 2]
+      line[head + 2] = undefined
+      if (!this.claim(line[head] as number)) continue
+      const doing = this.perform(line[head] as number, line[head + 1] as string, input, now)
+      // Only what is asynchronous costs a turn of the microtasks.
+      if (doing) await doing
+      now = performance.now()
+      if (this.results.length >= MOST_RESULTS * RESULT || now - this.flushed > LONGEST_WAIT) this.flush(now)
+    }
+    this.line = []
+    this.head = 0
+    this.isWorking = false
+    this.flush(now)
+    for (const resolve of this.whenIdle.splice(0)) resolve()
+  }
+
+  /** Whoever changes the word has the task: this worker, or the pool that has taken it back. */
+  private claim(seq: number): boolean {
+    return !this.link.words || Atomics.compareExchange(this.link.words, NEXT, seq, following(seq)) === seq
+  }
+
+  private perform(seq: number, name: string, input: unknown, began: number): Promise<void> | undefined {
+    const ctx = new Context(this.resource, this.link.birth.worker, seq, this.progress)
+    this.current = ctx
+    try {
+      if (this.skipped.has(seq)) throw this.skipped.get(seq)
+      const task = Object.hasOwn(this.definition.tasks, name) ? this.definition.tasks[name] : undefined
+      if (!task) throw unknownTask(name, this.definition.tasks)
+      const value = task(input, ctx)
+      if (isThenable(value)) {
+        this.flushSoon()
+        const failed = (error: unknown) => this.failed(ctx, error, began)
+        return Promise.resolve(value).then((result) => this.performed(ctx, 1, result, began), failed)
+      }
+      this.performed(ctx, 1, value, began)
+    } catch (error) {
+      return this.failed(ctx, error, began)
+    }
+    return undefined
+  }
+
+  private failed(ctx: Context, error: unknown, began: number): Promise<void> | undefined {
+    // The task has called process.exit(): it never ends, and nothing is begun after it.
+    if (isExitRequest(error)) return new Promise(() => {})
+    this.performed(ctx, 0, pack(error), began)
+    return undefined
+  }
+
+  private performed(ctx: Context, isOk: 0 | 1, value: unknown, began: number): void {
+    ctx.isOver = true
+    this.current = undefined
+    if (this.skipped.size > 0) this.skipped.delete(ctx.seq)
+    if (ctx.items && isOk) this.items.push(...ctx.items)
+    this.results.push(ctx.seq, isOk, value, performance.now() - began)
+  }
+
+  private readonly progress = (seq: number, value: unknown): void => {
+    this.flush(performance.now())
+    this.link.post([ToPool.progress, seq, value])
+  }
+
+  /** Results don't wait for a task that takes its time. */
+  private flushSoon(): void {
+    if (this.isFlushDue || this.results.length === 0) return
+    this.isFlushDue = true
+    setImmediate(() => {
+      this.isFlushDue = false
+      this.flush(performance.now())
+    })
+  }
+
+  flush(now: number): void {
+    this.flushed = now
+    if (this.results.length > 0) this.send()
+    if (!this.link.birth.measuresHeap || now - this.measured < MEASURED_EVERY) return
+    this.measured = now
+    this.link.post([ToPool.heap, process.memoryUsage().heapUsed])
+  }
+
+  private send(): void {
+    const { results, items } = this
+    this.results = []
+    this.items = []
+    try {
+      this.link.post([ToPool.results, ...results], items)
+    } catch {
+      // One of them can't be cloned, and it isn't said which.
+      for (let at = 0; at < results.length; at += RESULT) this.sendOne(results.slice(at, at + RESULT), items)
+    }
+  }
+
+  private sendOne([seq, isOk, value, took]: unknown[], items: readonly Transferable[]): void {
+    try {
+      this.link.post(
+        [ToPool.results, seq, isOk, value, took],
+        items.filter((item) => isIn(value, item)),
+      )
+    } catch (error) {
+      const problem = new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable('the result', error))
+      this.link.post([ToPool.results, seq, 0, pack(problem), took])
+    }
+  }
+}
+
+/** Where each result is sent by itself, each item goes with its own. */
+function isIn(value: unknown, item: unknown): boolean {
+  if (value === item || (ArrayBuffer.isView(value) && value.buffer === item)) return true
+  return typeof value === 'object' && value !== null && Object.values(value).some((inner) => isIn(inner, item))
+}
+
+/** Thrown by exodos to unwind who calls `process.exit()`. */
+const isExitRequest = (error: unknown) => read(error, Symbol.for('exodos.exit-request')) === true
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+
+function unknownTask(name: string, tasks: object): Error {
+  return new TypeError(`task: expected one of ${Object.keys(tasks).join(', ')}, got ${JSON.stringify(name)}`)
+}
