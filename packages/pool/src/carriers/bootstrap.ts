@@ -20,9 +20,9 @@ import(link.birth.url).then((module) => {
   link.close()
 })`
 
-/** In a thread; evaluated as CommonJS. */
+/** In a thread; as CommonJS or as a module, as the options of Node say. */
 export const THREAD = begin(`(() => {
-  const { port, ...rest } = require('node:worker_threads').workerData
+  const { port, ...rest } = process.getBuiltinModule('node:worker_threads').workerData
   return {
     ...rest,
     post: (message, transfer) => port.postMessage(message, transfer),

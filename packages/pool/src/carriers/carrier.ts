@@ -44,3 +44,13 @@ export interface Carrier {
 
 /** Throws when its data can't be cloned. */
 export type StartCarrier = (birth: Birth, options: CarrierOptions, events: CarrierEvents) => Carrier
+
+/** For a worker that leaves, beyond its `dispose`. */
+const MARGIN = 1000
+
+/** What a worker's own exodos goes by: its time, and a report of its own. What the pool was told to set stays. */
+export function environmentOf(given: NodeJS.ProcessEnv | undefined, { worker, disposeTimeout }: Birth): NodeJS.ProcessEnv {
+  const { EXODOS_REPORT: report } = process.env
+  const own = { EXODOS_GRACE: `${disposeTimeout + MARGIN}ms`, ...(report && { EXODOS_REPORT: `${report}.worker-${worker}` }) }
+  return given ? { ...own, ...given } : { ...process.env, ...own }
+}

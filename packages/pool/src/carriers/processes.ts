@@ -1,7 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import type { Birth, Message } from '../shared/protocol.js'
 import { PROCESS } from './bootstrap.js'
-import type { Carrier, CarrierEvents, CarrierOptions, StartCarrier } from './carrier.js'
+import { type Carrier, type CarrierEvents, type CarrierOptions, environmentOf, type StartCarrier } from './carrier.js'
 
 /** A child process. `guard` is told of each, so that somebody ends it when this process is killed. */
 export const startProcess =
@@ -11,6 +11,9 @@ export const startProcess =
     if (carrier.pid !== undefined) guard(carrier.child, birth)
     return carrier
   }
+
+/** Milliseconds for what a process has said last. */
+const LATE = 500
 
 class ProcessCarrier implements Carrier {
   readonly label: string
@@ -27,7 +30,7 @@ class ProcessCarrier implements Carrier {
     const settings: SpawnOptions = {
       stdio: ['ignore', stdio, stdio, 'ipc'],
       serialization: 'advanced',
-      env: { ...(env ?? process.env), EXODOS_GRACE: `${birth.disposeTimeout + 1000}ms` },
+      env: environmentOf(env, birth),
       // What a terminal sends is meant for the program, which then closes its pool.
       detached: process.platform !== 'win32',
       windowsHide: true,
@@ -44,10 +47,10 @@ class ProcessCarrier implements Carrier {
     this.child.on('error', (error) => {
       if (this.pid === undefined) gone(null, null, error)
     })
-    // 'exit' may come before what it has said last.
+    // 'exit' may come before what it has said last; and somebody may have inherited the channel.
     this.child.once('exit', (code, signal) => {
-      if (this.child.connected) this.child.once('disconnect', () => gone(code, signal))
-      else setImmediate(gone, code, signal)
+      this.child.once('disconnect', () => gone(code, signal))
+      setTimeout(gone, this.child.connected ? LATE : 0, code, signal)
     })
     if (this.pid === undefined) return
     this.child.send(birth as unknown as object, ignore)

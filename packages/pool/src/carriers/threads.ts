@@ -1,7 +1,7 @@
-import { MessageChannel, Worker } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { type Birth, type Message, NEXT } from '../shared/protocol.js'
 import { THREAD } from './bootstrap.js'
-import type { Carrier, CarrierEvents, CarrierOptions, StartCarrier } from './carrier.js'
+import { type Carrier, type CarrierEvents, type CarrierOptions, environmentOf, type StartCarrier } from './carrier.js'
 
 /** A thread that is blocked can be freed, so that its hooks are called: soon. */
 const PATIENCE = 500
@@ -29,7 +29,7 @@ class ThreadCarrier implements Carrier {
         name,
         stdout: isRead,
         stderr: isRead,
-        env: { ...(env ?? process.env), EXODOS_GRACE: `${birth.disposeTimeout + 1000}ms` },
+        env: environmentOf(env, birth),
         ...(execArgv && { execArgv: [...execArgv] }),
         ...(resourceLimits && { resourceLimits }),
         workerData: { birth, words: this.words, port: port2 },
@@ -48,10 +48,9 @@ class ThreadCarrier implements Carrier {
     })
     this.worker.once('exit', (code) => {
       // What it has said last may not have been read yet.
-      setImmediate(() => {
-        port1.close()
-        events.gone({ code, signal: null }, problem)
-      })
+      for (let last = receiveMessageOnPort(port1); last; last = receiveMessageOnPort(port1)) events.message(last.message)
+      port1.close()
+      events.gone({ code, signal: null }, problem)
     })
     port1.unref()
     this.worker.unref()

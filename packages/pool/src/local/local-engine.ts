@@ -88,6 +88,7 @@ export class LocalEngine implements Engine {
     }
     job.home = this.queueFor(job.key)
     job.home.push(job)
+    if (!this.isBusy) this.tellBusy()
     this.pumpSoon()
   }
 
@@ -115,7 +116,7 @@ export class LocalEngine implements Engine {
 
   /** Resolves when fewer than `most` tasks wait. */
   room(most: number): Promise<void> {
-    if (this.queued < most) return Promise.resolve()
+    if (this.queued < most || this.closing) return Promise.resolve()
     return new Promise((resolve) => this.waiting.push({ most, resolve }))
   }
 
@@ -135,6 +136,7 @@ export class LocalEngine implements Engine {
     }
     const ended = this.members().map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
     for (const member of this.members()) member.leave('close', dispose)
+    for (const { resolve } of this.waiting.splice(0)) resolve()
     await Promise.all(ended)
     await this.release()
     return { ...this.counts }

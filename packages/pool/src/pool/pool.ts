@@ -1,4 +1,4 @@
-import { PassThrough, type Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { setInterval } from 'node:timers'
 import { type HookContext, onExit, type Registration } from 'exodos/lib'
 import type { Closed, Engine } from '../engine/engine.js'
@@ -8,6 +8,7 @@ import { type Duration, milliseconds, type PoolOptions, type Settings, settingsF
 import { invalid, PoolError, WorkerDiedError } from '../shared/errors.js'
 import type { DataOf, TasksOf } from '../worker/definition.js'
 import { makeEngine } from './engines.js'
+import { Outputs } from './outputs.js'
 import { Results } from './results.js'
 import { Counts, type PoolStats } from './stats.js'
 
@@ -36,30 +37,40 @@ type InputAnd<F, O> = undefined extends Input<F> ? [input?: Input<F>, options?: 
 
 /** Workers that run tasks. Made by `createPool`. */
 export class Pool<T> implements AsyncDisposable {
-  /** What the workers print, with `stdio: 'pipe'`; both are empty otherwise. */
-  readonly stdout: Readable = new PassThrough().setMaxListeners(0)
-  readonly stderr: Readable = new PassThrough().setMaxListeners(0)
+  /** What the workers print, with `stdio: 'pipe'`, to be read; else null. They end when the pool has closed. */
+  readonly stdout: Readable | null
+  readonly stderr: Readable | null
   readonly #settings: Settings
   readonly #engine: Engine
   readonly #counts = new Counts()
   readonly #estimates = new Map<string, Estimate>()
   readonly #maps = new Set<{ hurry(): void }>()
   readonly #hooks: Registration[]
+  readonly #outputs: readonly (Outputs | undefined)[]
   /** Keeps the event loop turning while there is something to do; workers themselves don't. */
   readonly #alive = setInterval(() => {}, 2 ** 31 - 1).unref()
   #isBusy = false
   #isClosing = false
   #closed: Promise<Closed> | undefined
   #quiet: (() => void)[] = []
+  /** Resolves when tasks aren't waited for any more. */
+  #hurry = () => {}
+  readonly #hurried = new Promise<void>((resolve) => {
+    this.#hurry = resolve
+  })
 
   /** @internal */
   constructor(settings: Settings) {
     this.#settings = settings
+    const [stdout, stderr] = settings.stdio === 'pipe' ? [new Outputs(), new Outputs()] : []
+    this.stdout = stdout?.all ?? null
+    this.stderr = stderr?.all ?? null
+    this.#outputs = [stdout, stderr]
     this.#engine = makeEngine(settings, {
       busy: (isBusy) => this.#setBusy(isBusy),
       done: (job, isOk, took) => this.#counts.add(isOk, performance.now() - job.queuedAt, took),
       rerun: (job, exit) => this.#announceRerun(job, exit.signal ?? `exit code ${exit.code}`),
-      output: (stream, output) => output.pipe(this[stream] as PassThrough, { end: false }),
+      output: (stream, output) => (stream === 'stdout' ? stdout : stderr)?.add(output),
     })
     const { name } = settings
     this.#hooks = [
@@ -102,17 +113,16 @@ export class Pool<T> implements AsyncDisposable {
       typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
     if (!isIterable) throw invalid('map(task, inputs)', 'inputs that can be iterated', inputs)
     const isLate = this.#isClosing
-    const run = (input: Input<T[K]>, end: AbortSignal) => {
-      const both = signal ? AbortSignal.any([signal, end]) : end
-      return this.#run(task, input, { ...rest, signal: both }, isLate, true) as Promise<Output<T[K]>>
-    }
+    const end = new AbortController()
+    const each = { ...rest, signal: signal ? AbortSignal.any([signal, end.signal]) : end.signal }
+    const run = (input: Input<T[K]>) => this.#run(task, input, each, isLate, true) as Promise<Output<T[K]>>
     const pool = this
-    const results = new Results(inputs, inFlight, ordered, run, {
+    const results = new Results(inputs, inFlight, ordered, run, end, {
       get isClosing() {
         return pool.#isClosing
       },
-      over(each) {
-        pool.#maps.delete(each)
+      over(map) {
+        pool.#maps.delete(map)
         pool.#tellQuiet()
       },
     })
@@ -145,7 +155,7 @@ export class Pool<T> implements AsyncDisposable {
   /**
    * Takes no more tasks, waits for those it has, and for each worker to dispose of what it owns. What has not ended within
    * `timeout.drain` rejects with `ERR_EXODOS_POOL_CLOSED`; a worker that doesn't leave within `timeout.dispose` is killed, and
-   * its receipts are done. A second call waits for the first. Never rejects but for bad input.
+   * its receipts are done. A second call returns the first one's promise, and may shorten its `drain`. Never rejects but for bad input.
    *
    * It needn't be called: the exit of the program does it.
    */
@@ -212,24 +222,31 @@ export class Pool<T> implements AsyncDisposable {
   }
 
   #close(drain: number, dispose: number): Promise<Closed> {
-    this.#closed ??= this.#finish(drain, dispose)
+    // Who asks last, and has less time, is heard.
+    void after(drain).then(this.#hurry)
+    this.#closed ??= this.#finish(dispose)
     return this.#closed
   }
 
-  async #finish(drain: number, dispose: number): Promise<Closed> {
+  async #finish(dispose: number): Promise<Closed> {
     this.#isClosing = true
     this.#stayAlive()
     for (const map of this.#maps) map.hurry()
-    await Promise.race([this.#whenQuiet(), after(drain)])
+    await Promise.race([this.#whenQuiet(), this.#hurried])
     const result = await this.#engine.close(closed(this.#settings.name), dispose)
     for (const hook of this.#hooks) hook.cancel()
+    for (const output of this.#outputs) output?.close()
     clearInterval(this.#alive)
     return result
   }
 
   /** On the way out: others may still need results, so nothing is refused yet. */
   async #drain({ signal }: HookContext): Promise<void> {
-    await Promise.race([this.#whenQuiet(), new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))])
+    const overdue = new Promise<void>((resolve) => {
+      if (signal.aborted) resolve()
+      signal.addEventListener('abort', () => resolve())
+    })
+    await Promise.race([this.#whenQuiet(), overdue])
   }
 
   async #leave(ctx: HookContext): Promise<void> {

@@ -25,21 +25,19 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
   private isExhausted = false
   private isOver = false
   private readers: (() => void)[] = []
-  private readonly controller = new AbortController()
 
   constructor(
     inputs: Iterable<I> | AsyncIterable<I>,
     private readonly inFlight: number,
     private readonly ordered: boolean,
-    run: (input: I, signal: AbortSignal) => Promise<O>,
+    private readonly run: Run<I, O>,
+    /** Of all that it runs. */
+    private readonly controller: AbortController,
     private readonly host: MapHost,
   ) {
     this.iterator = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]()
-    this.run = (input) => run(input, this.controller.signal)
     void this.pull()
   }
-
-  private readonly run: Run<I, O>
 
   async next(): Promise<IteratorResult<O, undefined>> {
     const at = this.taken++
