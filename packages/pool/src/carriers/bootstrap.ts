@@ -26,7 +26,7 @@ export const THREAD = begin(`(() => {
   return {
     ...rest,
     post: (message, transfer) => port.postMessage(message, transfer),
-    listen: (hear) => port.on('message', hear),
+    listen: (hear) => port.on('message', hear).on('messageerror', (error) => { throw error }),
     close: () => port.close(),
   }
 })()`)
@@ -37,7 +37,7 @@ const early = []
 let hear = (message) => early.push(message)
 const start = (birth) => {${begin(`{
     birth,
-    post: (message) => process.connected && process.send(message),
+    post: (message) => process.connected && process.send(message, () => {}),
     listen: (given) => { hear = given; for (const message of early.splice(0)) hear(message) },
     close: () => process.disconnect(),
   }`)}}

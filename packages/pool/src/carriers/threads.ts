@@ -43,8 +43,13 @@ class ThreadCarrier implements Carrier {
     this.label = `thread ${this.threadId}`
     let problem: unknown
     port1.on('message', (message: Message) => events.message(message))
+    // What it says can't be understood: nobody knows which tasks that was about.
+    port1.on('messageerror', (error) => {
+      problem ??= error
+      this.kill()
+    })
     this.worker.on('error', (error) => {
-      problem = error
+      problem ??= error
     })
     this.worker.once('exit', (code) => {
       // What it has said last may not have been read yet.

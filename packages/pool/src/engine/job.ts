@@ -60,8 +60,14 @@ export class Job {
   private finish(): boolean {
     if (this.state === 'over') return false
     this.state = 'over'
-    if (this.timer) clearTimeout(this.timer)
+    this.stopTimer()
     this.cleanUp?.()
     return true
+  }
+
+  /** It doesn't run, or not any more. */
+  stopTimer(): void {
+    if (this.timer) clearTimeout(this.timer)
+    this.timer = undefined
   }
 }

@@ -273,10 +273,10 @@ export class LocalEngine implements Engine {
   private hearReady(member: Member): void {
     const { recycle, min } = this.settings
     if (recycle.age !== Number.POSITIVE_INFINITY)
-      setTimeout(() => {
+      member.after(recycle.age, () => {
         member.isDue = true
         this.replaceIfDue(member)
-      }, recycle.age).unref()
+      })
     if (this.members().filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
     this.watchForIdle()
     this.pump()

@@ -203,6 +203,7 @@ export class Member {
 
   private remove(job: Job): void {
     this.sent.delete(job.seq)
+    job.stopTimer()
     this.load = this.isIdle ? 0 : this.load - job.cost
   }
 
@@ -223,8 +224,7 @@ export class Member {
     const { started } = this.carrier
     const jobs = [...this.sent.values()]
     const isUnstarted = (job: Job) => started !== undefined && !isBefore(job.seq, started)
-    this.sent.clear()
-    this.load = 0
+    for (const job of jobs) this.remove(job)
     if (!wasReady && !this.asked) this.failure ??= error ?? this.diedWords(exit)
     this.events.gone(this, {
       exit,
@@ -247,7 +247,8 @@ export class Member {
     }
   }
 
-  private after(ms: number, act: () => void): void {
+  /** Unless it has gone before. */
+  after(ms: number, act: () => void): void {
     this.timers.push(setTimeout(act, Math.min(ms, 2 ** 31 - 1)).unref())
   }
 }
