@@ -22,11 +22,13 @@ import(link.birth.url).then((module) => {
 
 /** In a thread; as CommonJS or as a module, as the options of Node say. */
 export const THREAD = begin(`(() => {
-  const { port, ...rest } = process.getBuiltinModule('node:worker_threads').workerData
+  const { receiveMessageOnPort, workerData } = process.getBuiltinModule('node:worker_threads')
+  const { port, ...rest } = workerData
   return {
     ...rest,
     post: (message, transfer) => port.postMessage(message, transfer),
     listen: (hear) => port.on('message', hear).on('messageerror', (error) => { throw error }),
+    more: () => receiveMessageOnPort(port)?.message,
     close: () => port.close(),
   }
 })()`)

@@ -5,6 +5,8 @@ import { type Carrier, type CarrierEvents, type CarrierOptions, environmentOf, t
 
 /** A thread that is blocked can be freed, so that its hooks are called: soon. */
 const PATIENCE = 500
+/** Messages that are read before the event loop has a turn. */
+const MOST_AT_ONCE = 64
 
 /** A thread of this process. */
 export const startThread: StartCarrier = (birth, options, events) => new ThreadCarrier(birth, options, events)
@@ -42,7 +44,11 @@ class ThreadCarrier implements Carrier {
     this.threadId = this.worker.threadId
     this.label = `thread ${this.threadId}`
     let problem: unknown
-    port1.on('message', (message: Message) => events.message(message))
+    // An event costs more than the message: those that have come with it need none.
+    port1.on('message', (message: Message) => {
+      events.message(message)
+      this.hearMore(events, MOST_AT_ONCE)
+    })
     // What it says can't be understood: nobody knows which tasks that was about.
     port1.on('messageerror', (error) => {
       problem ??= error
@@ -53,7 +59,7 @@ class ThreadCarrier implements Carrier {
     })
     this.worker.once('exit', (code) => {
       // What it has said last may not have been read yet.
-      for (let last = receiveMessageOnPort(port1); last; last = receiveMessageOnPort(port1)) events.message(last.message)
+      this.hearMore(events, Number.POSITIVE_INFINITY)
       port1.close()
       events.gone({ code, signal: null }, problem)
     })
@@ -66,6 +72,12 @@ class ThreadCarrier implements Carrier {
       this.worker.stdout.resume()
       this.worker.stderr.resume()
     }
+  }
+
+  private hearMore(events: CarrierEvents, most: number): void {
+    let left = most
+    for (let next = receiveMessageOnPort(this.port); next; next = --left > 0 ? receiveMessageOnPort(this.port) : undefined)
+      events.message(next.message)
   }
 
   get started(): number {

@@ -91,13 +91,14 @@ export class Member {
   /** Sends them as one message. Those that can't be cloned reject. */
   give(jobs: readonly Job[]): void {
     if (this.isIdle) this.heardAt = performance.now()
-    const message: Message = [ToWorker.tasks]
+    const message: Message = [ToWorker.tasks, this.next]
     let transfer: Transferable[] | undefined
-    let seq = this.next
-    for (const job of jobs) {
-      message.push(seq, job.task, job.input)
+    let counter = 0
+    for (const [at, job] of jobs.entries()) {
+      if (job.task !== jobs[at - 1]?.task) counter = message.push(job.task, 0) - 1
+      message[counter] = (message[counter] as number) + 1
+      message.push(job.input)
       if (job.transfer) transfer = [...(transfer ?? []), ...job.transfer]
-      seq = following(seq)
     }
     try {
       this.carrier.post(message, transfer ?? [])
@@ -171,16 +172,19 @@ export class Member {
   private hearResults(message: Message): void {
     const now = performance.now()
     this.heardAt = now
-    for (let at = 1; at < message.length; at += 4) {
-      const job = this.sent.get(message[at] as number)
+    const [, first, tooks, failed] = message as [number, number, number[], number[]]
+    let seq = first
+    for (let at = 0; at < tooks.length; at++, seq = following(seq)) {
+      const job = this.sent.get(seq)
       if (!job) continue
-      const took = message[at + 3] as number
-      const isOk = message[at + 1] === 1
+      const took = (tooks[at] as number) / 1000
+      const isOk = failed.length === 0 || !failed.includes(at)
+      const value = message[at + 4]
       this.remove(job)
       this.done++
       job.estimate.add(took)
-      if (isOk) job.resolve(message[at + 2])
-      else job.reject(unpack(message[at + 2]))
+      if (isOk) job.resolve(value)
+      else job.reject(unpack(value))
       this.events.done(this, job, isOk, took)
     }
     if (this.isIdle) this.idleSince = now

@@ -1,6 +1,6 @@
 /** Between a pool and its workers. Messages are arrays that begin with what they are: many are sent. */
 export const ToWorker = {
-  /** Then `seq, task, input` of each task. */
+  /** Then the number of the first; then for each run of tasks of the same name that name, how many there are, and their inputs. */
   tasks: 0,
   /** Then `seq, reason`, which is packed. */
   abort: 1,
@@ -11,7 +11,10 @@ export const ToWorker = {
 } as const
 
 export const ToPool = {
-  /** Then `seq, ok, value, milliseconds` of each task; the value of one that has failed is a packed error. */
+  /**
+   * Then the number of the first; how long each has taken, in microseconds; which of them have failed, counted from 0; and
+   * their values, which of those that have failed are packed errors.
+   */
   results: 0,
   /** Then the names of its tasks. */
   ready: 1,
@@ -62,6 +65,8 @@ export interface Link {
   post(message: Message, transfer?: readonly Transferable[]): void
   /** What has come before is given at once. */
   listen(hear: (message: Message) => void): void
+  /** The next message, if it has come already; where that can be told. */
+  more?(): Message | undefined
   /** Shared with the pool, where that is possible. */
   readonly words?: Int32Array | undefined
   readonly birth: Birth

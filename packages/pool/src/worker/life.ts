@@ -13,7 +13,7 @@ export function announceLeaving(hook: typeof onExit, servant: Servant, link: Lin
   const tell = ({ reason }: HookContext) => {
     const isPatient = !servant.asked && PATIENT.includes(reason.kind)
     quietly(() => {
-      servant.flush(performance.now())
+      servant.flush()
       link.post([ToPool.returned, ...servant.returnTasks()])
       link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.running])
     })

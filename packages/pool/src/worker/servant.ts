@@ -1,22 +1,21 @@
-import { PoolError, read } from '../shared/errors.js'
-import { pack, uncloneable, unpack } from '../shared/pack.js'
-import { following, type Link, type Message, NEXT, ToPool, ToWorker, type Transferable } from '../shared/protocol.js'
+import { read } from '../shared/errors.js'
+import { pack, unpack } from '../shared/pack.js'
+import { following, type Link, type Message, NEXT, ToPool, ToWorker } from '../shared/protocol.js'
 import { Context } from './context.js'
 import type { DisposeContext, DisposeReason, TaskContext, WorkerOptions } from './definition.js'
+import { Outbox } from './outbox.js'
 import { Book } from './receipts.js'
 
 export type AnyDefinition = WorkerOptions<unknown, unknown, Record<string, (input: unknown, ctx: TaskContext) => unknown>>
 
-/** Results are sent when there are so many of them, or when the first has waited so many milliseconds. */
-const MOST_RESULTS = 64
-const LONGEST_WAIT = 0.5
 /** Milliseconds between two measurements of the heap. */
 const MEASURED_EVERY = 100
 /** Words of tasks that are over, above which they are forgotten. */
 const LONG = 3000
-/** Words of a task in a message, and of a result. */
+/** Milliseconds after which the event loop is given a turn, however much has come. */
+const LONGEST_TURN = 2
+/** Words of a task in the line. */
 const TASK = 3
-const RESULT = 4
 
 /** Does what a pool asks a worker to do: init once, tasks one after another, dispose once. It knows no exits. */
 export class Servant {
@@ -34,10 +33,7 @@ export class Servant {
   private isWorking = false
   private readonly skipped = new Map<number, unknown>()
   private current: Context | undefined
-  private results: unknown[] = []
-  private items: Transferable[] = []
-  private flushed = 0
-  private isFlushDue = false
+  private readonly outbox: Outbox
   private measured = 0
   private whenIdle: (() => void)[] = []
 
@@ -46,6 +42,7 @@ export class Servant {
     private readonly link: Link,
     private readonly leave: () => void,
   ) {
+    this.outbox = new Outbox(link)
     this.book = new Book((count) => link.post([ToPool.receipts, count]))
   }
 
@@ -70,7 +67,7 @@ export class Servant {
     const [kind, first, second] = message
     if (kind === ToWorker.tasks) {
       this.compact()
-      for (let at = 1; at < message.length; at++) this.line.push(message[at])
+      this.take(message)
       if (!this.isWorking) void this.work()
     } else if (kind === ToWorker.abort) this.abort(first as number, unpack(second))
     else if (kind === ToWorker.takeBack) this.link.post([ToPool.returned, ...this.returnTasks()])
@@ -118,6 +115,17 @@ export class Servant {
     return true
   }
 
+  private take(message: Message): void {
+    let seq = message[1] as number
+    for (let at = 2; at < message.length; ) {
+      const name = message[at++]
+      for (let left = message[at++] as number; left > 0; left--) {
+        this.line.push(seq, name, message[at++])
+        seq = following(seq)
+      }
+    }
+  }
+
   /** A worker that always has something to do never comes to the end of the line. */
   private compact(): void {
     if (this.head < LONG) return
@@ -138,8 +146,9 @@ export class Servant {
   private async work(): Promise<void> {
     this.isWorking = true
     let now = performance.now()
-    this.flushed = now
-    while (this.head < this.line.length) {
+    const end = now + LONGEST_TURN
+    while (this.head < this.line.length || (now < end && this.hearMore())) {
+      if (this.head >= this.line.length) continue
       const { line, head } = this
       this.head += TASK
       const input = line[head + 2]
@@ -149,13 +158,21 @@ export class Servant {
       // Only what is asynchronous costs a turn of the microtasks.
       if (doing) await doing
       now = performance.now()
-      if (this.results.length >= MOST_RESULTS * RESULT || now - this.flushed > LONGEST_WAIT) this.flush(now)
     }
     this.line = []
     this.head = 0
     this.isWorking = false
-    this.flush(now)
+    // More messages may have come in the same piece: their results go together.
+    if (this.link.more) this.flush()
+    else process.nextTick(() => this.flush())
     for (const resolve of this.whenIdle.splice(0)) resolve()
+  }
+
+  /** Messages that have come meanwhile are read without an event for each; false when there is none. */
+  private hearMore(): boolean {
+    const message = this.link.more?.()
+    if (message) this.hear(message)
+    return message !== undefined
   }
 
   /** Whoever changes the word has the task: this worker, or the pool that has taken it back. */
@@ -172,11 +189,11 @@ export class Servant {
       if (!task) throw unknownTask(name, this.definition.tasks)
       const value = task(input, ctx)
       if (isThenable(value)) {
-        this.flushSoon()
+        this.outbox.flushSoon()
         const failed = (error: unknown) => this.failed(ctx, error, began)
-        return Promise.resolve(value).then((result) => this.performed(ctx, 1, result, began), failed)
+        return Promise.resolve(value).then((result) => this.performed(ctx, true, result, began), failed)
       }
-      this.performed(ctx, 1, value, began)
+      this.performed(ctx, true, value, began)
     } catch (error) {
       return this.failed(ctx, error, began)
     }
@@ -186,70 +203,35 @@ export class Servant {
   private failed(ctx: Context, error: unknown, began: number): Promise<void> | undefined {
     // The task has called process.exit(): it never ends, and nothing is begun after it.
     if (isExitRequest(error)) return new Promise(() => {})
-    this.performed(ctx, 0, pack(error), began)
+    this.performed(ctx, false, pack(error), began)
     return undefined
   }
 
-  private performed(ctx: Context, isOk: 0 | 1, value: unknown, began: number): void {
+  private performed(ctx: Context, isOk: boolean, value: unknown, began: number): void {
     ctx.isOver = true
     this.current = undefined
     if (this.skipped.size > 0) this.skipped.delete(ctx.seq)
-    if (ctx.items && isOk) this.items.push(...ctx.items)
-    this.results.push(ctx.seq, isOk, value, performance.now() - began)
+    const now = performance.now()
+    this.outbox.add(ctx.seq, isOk, value, now - began, now, isOk ? ctx.items : undefined)
+    this.measure(now)
   }
 
   private readonly progress = (seq: number, value: unknown): void => {
-    this.flush(performance.now())
+    this.flush()
     this.link.post([ToPool.progress, seq, value])
   }
 
-  /** Results don't wait for a task that takes its time. */
-  private flushSoon(): void {
-    if (this.isFlushDue || this.results.length === 0) return
-    this.isFlushDue = true
-    setImmediate(() => {
-      this.isFlushDue = false
-      this.flush(performance.now())
-    })
+  flush(): void {
+    const now = performance.now()
+    this.outbox.flush(now)
+    this.measure(now)
   }
 
-  flush(now: number): void {
-    this.flushed = now
-    if (this.results.length > 0) this.send()
+  private measure(now: number): void {
     if (!this.link.birth.measuresHeap || now - this.measured < MEASURED_EVERY) return
     this.measured = now
     this.link.post([ToPool.heap, process.memoryUsage().heapUsed])
   }
-
-  private send(): void {
-    const { results, items } = this
-    this.results = []
-    this.items = []
-    try {
-      this.link.post([ToPool.results, ...results], items)
-    } catch {
-      // One of them can't be cloned, and it isn't said which.
-      for (let at = 0; at < results.length; at += RESULT) this.sendOne(results.slice(at, at + RESULT), items)
-    }
-  }
-
-  private sendOne([seq, isOk, value, took]: unknown[], items: readonly Transferable[]): void {
-    try {
-      this.link.post(
-        [ToPool.results, seq, isOk, value, took],
-        items.filter((item) => isIn(value, item)),
-      )
-    } catch (error) {
-      const problem = new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable('the result', error))
-      this.link.post([ToPool.results, seq, 0, pack(problem), took])
-    }
-  }
-}
-
-/** Where each result is sent by itself, each item goes with its own. */
-function isIn(value: unknown, item: unknown): boolean {
-  if (value === item || (ArrayBuffer.isView(value) && value.buffer === item)) return true
-  return typeof value === 'object' && value !== null && Object.values(value).some((inner) => isIn(inner, item))
 }
 
 /** Thrown by exodos to unwind who calls `process.exit()`. */
