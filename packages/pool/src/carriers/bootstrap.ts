@@ -10,7 +10,7 @@ const isServed = (each) => typeof each?.[Symbol.for('exodos.pool.serve')] === 'f
 import(link.birth.url).then((module) => {
   const definition = [module.default, module.default?.default].find(isServed)
   if (!definition) throw new TypeError('the default export of ' + link.birth.url + ': expected what defineWorker has returned')
-  definition[Symbol.for('exodos.pool.serve')](link, true)
+  definition[Symbol.for('exodos.pool.serve')](link)
 }).catch((error) => {
   try {
     link.post([2, error])

@@ -1,8 +1,12 @@
+import type { Scope } from 'exodos'
 import { type Birth, type Message, SERVE, type Serve, type Served, ToPool } from '../shared/protocol.js'
 import type { Carrier, CarrierEvents, StartCarrier } from './carrier.js'
 
 /** A part of this thread: for tests, for looking into a task with a debugger, and for where there are no threads. */
-export const startInline: StartCarrier = (birth, _options, events) => new InlineCarrier(birth, events)
+export const startInline =
+  (receipts: Scope): StartCarrier =>
+  (birth, _options, events) =>
+    new InlineCarrier(birth, receipts.scope({ name: `receipts of worker ${birth.worker}` }), events)
 
 class InlineCarrier implements Carrier {
   readonly label: string
@@ -17,6 +21,8 @@ class InlineCarrier implements Carrier {
 
   constructor(
     birth: Birth,
+    /** Made before the pool's hook. */
+    private readonly receipts: Scope,
     private readonly events: CarrierEvents,
   ) {
     this.label = `inline worker ${birth.worker}`
@@ -38,7 +44,7 @@ class InlineCarrier implements Carrier {
       const clone = structuredClone(message, { transfer: transfer as never[] })
       queueMicrotask(() => this.tell(clone))
     }
-    this.served = serve({ birth, post, listen }, false)
+    this.served = serve({ birth, post, listen }, this.receipts)
   }
 
   private tell(message: Message): void {

@@ -41,6 +41,8 @@ export interface Engine {
   readonly ready: Promise<void>
   /** Tasks that wait for a worker. */
   readonly queued: number
+  /** Those of them that wait for a worker that has something else to do. */
+  readonly backlog: number
   /** Tasks that a worker has been given. */
   readonly running: number
   /** Settles the job, whatever happens. */
@@ -49,7 +51,7 @@ export interface Engine {
   broadcast(make: () => Job): Job[]
   /** The promise of the job was rejected: it isn't started any more, or is asked to end. */
   abort(job: Job, reason: unknown): void
-  /** Resolves when fewer than `most` tasks wait. */
+  /** Resolves when the backlog is below `most`. */
   room(most: number): Promise<void>
   /** Resolves when nothing waits and nothing runs. */
   idle(): Promise<void>

@@ -50,7 +50,7 @@ export interface PoolOptions {
   engine?: EngineName
   /** How many workers; a number is both `min` and `max`. */
   size?: number | SizeOptions
-  /** Tasks that wait for a worker, at most: `run` rejects with `ERR_EXODOS_QUEUE_FULL` above that. Default: no limit. */
+  /** Tasks that wait for busy workers, at most: `run` rejects with `ERR_EXODOS_QUEUE_FULL` above that. Default: no limit. */
   maxQueue?: number
   /** A worker is replaced. Default: never. */
   recycle?: RecycleOptions
@@ -103,6 +103,8 @@ const KNOWN = [
   'resourceLimits',
   'stdio',
 ]
+/** No machine has that many. */
+const MOST_WORKERS = 100_000
 const NEVER = Number.POSITIVE_INFINITY
 
 /** Throws `ERR_EXODOS_INVALID_ARG`, naming the option. */
@@ -116,9 +118,14 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
   const { name = fileURLToPath(url).split(/[\\/]/).at(-1) as string } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (env !== undefined && (typeof env !== 'object' || env === null)) throw invalid('options.env', 'an object', env)
-  if (execArgv !== undefined && !Array.isArray(execArgv)) throw invalid('options.execArgv', 'an array of strings', execArgv)
+  if (execArgv !== undefined && !(Array.isArray(execArgv) && execArgv.every((each) => typeof each === 'string')))
+    throw invalid('options.execArgv', 'an array of strings', execArgv)
   if (resourceLimits !== undefined && (typeof resourceLimits !== 'object' || resourceLimits === null))
     throw invalid('options.resourceLimits', 'an object', resourceLimits)
+  for (const [key, value] of Object.entries(resourceLimits ?? {}))
+    if (typeof value !== 'number' || !(value > 0)) throw invalid(`options.resourceLimits.${key}`, 'a number > 0', value)
+  // Now, not when the first worker is started.
+  structuredClone(data)
   return {
     name,
     url,
@@ -145,11 +152,12 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
 }
 
 function sizeOf(size: number | SizeOptions): SizeOptions & { min: number; max: number } {
-  if (typeof size === 'number') return { min: whole(size, 'options.size', 1), max: size }
+  if (typeof size === 'number') return sizeOf({ min: size, max: whole(size, 'options.size', 1) })
   checkOptions('options.size', size, ['min', 'max', 'idleTimeout'])
   const max = whole(size.max ?? Math.max(availableParallelism(), size.min ?? 1), 'options.size.max', 1)
   const min = whole(size.min ?? 1, 'options.size.min', 0)
-  if (min > max || max === NEVER) throw invalid('options.size', 'min ≤ max', size.max === undefined ? { min } : size)
+  if (min > max) throw invalid('options.size', `min ≤ max, which is ${max}`, min)
+  if (max > MOST_WORKERS) throw invalid('options.size.max', `a whole number ≤ ${MOST_WORKERS}`, max)
   return { ...size, min, max }
 }
 

@@ -107,16 +107,20 @@ export class LocalEngine implements Engine {
     const member = this.members().find(({ sent }) => sent.get(job.seq) === job)
     if (member) member.abort(job, reason)
     else job.home?.forget()
-    this.tellBusy()
+    this.pumpSoon()
   }
 
   idle(): Promise<void> {
     return this.isBusy ? new Promise((resolve) => this.idlers.push(resolve)) : Promise.resolve()
   }
 
-  /** Resolves when fewer than `most` tasks wait. */
+  get backlog(): number {
+    const busy = this.members().filter(({ state, isIdle }) => state === 'leaving' || !isIdle).length
+    return Math.max(0, this.queued - (this.settings.max - busy))
+  }
+
   room(most: number): Promise<void> {
-    if (this.queued < most || this.closing) return Promise.resolve()
+    if (this.backlog < most || this.closing) return Promise.resolve()
     return new Promise((resolve) => this.waiting.push({ most, resolve }))
   }
 
@@ -249,19 +253,26 @@ export class LocalEngine implements Engine {
   }
 
   private startOne(slot: number): boolean {
-    const member = new Member(++this.numbers, slot, this.start, this.settings, {
+    try {
+      this.slots[slot] = this.make(slot)
+      return true
+    } catch (error) {
+      this.hearFailure(error)
+      return false
+    }
+  }
+
+  private make(slot: number): Member {
+    return new Member(++this.numbers, slot, this.start, this.settings, {
       ready: (each) => this.hearReady(each),
       done: (each, job, isOk, took) => this.hearDone(each, job, isOk, took),
       returned: (_, jobs) => this.hearReturned(jobs),
       timedOut: (job) => this.hearTimeout(job),
+      due: (each) => this.hearDue(each),
       runaway: (each) => this.replace(each, 'abort'),
       gone: (each, end) => this.hearGone(each, end),
       output: this.output,
     })
-    // One that couldn't be started has told so already.
-    if (member.state === 'gone') return false
-    this.slots[slot] = member
-    return true
   }
 
   private retryLater(): void {
@@ -273,11 +284,7 @@ export class LocalEngine implements Engine {
 
   private hearReady(member: Member): void {
     const { recycle, min } = this.settings
-    if (recycle.age !== Number.POSITIVE_INFINITY)
-      member.after(recycle.age, () => {
-        member.isDue = true
-        this.replaceIfDue(member)
-      })
+    if (recycle.age !== Number.POSITIVE_INFINITY) member.after(recycle.age, () => this.hearDue(member))
     if (this.members().filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
     this.watchForIdle()
     this.pump()
@@ -376,6 +383,11 @@ export class LocalEngine implements Engine {
     member.leave(reason)
   }
 
+  private hearDue(member: Member): void {
+    member.isDue = true
+    this.replaceIfDue(member)
+  }
+
   private replaceIfDue(member: Member): void {
     if (member.isDue && member.isIdle && member.state === 'ready') member.leave('recycle')
   }
@@ -424,9 +436,9 @@ export class LocalEngine implements Engine {
   }
 
   private tellRoom(): void {
-    const { queued } = this
-    const [open, rest] = [this.waiting.filter(({ most }) => queued < most), this.waiting.filter(({ most }) => queued >= most)]
-    this.waiting = rest
+    const { backlog } = this
+    const open = this.waiting.filter(({ most }) => backlog < most)
+    this.waiting = this.waiting.filter((each) => !open.includes(each))
     for (const { resolve } of open) resolve()
   }
 

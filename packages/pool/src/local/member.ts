@@ -17,6 +17,8 @@ export interface MemberEvents {
   /** It gives tasks back that it has not started. */
   returned(member: Member, jobs: readonly Job[]): void
   timedOut(job: Job): void
+  /** It is to be replaced as soon as it has nothing to do. */
+  due(member: Member): void
   /** Of a task that was aborted, and hasn't ended in time. */
   runaway(member: Member): void
   gone(member: Member, end: End): void
@@ -122,11 +124,25 @@ export class Member {
 
   /** Asks for the end of a task; when that doesn't come the worker has to go. */
   abort(job: Job, reason: unknown): void {
+    if (this.first !== job) this.takeBack()
     if (this.sent.get(job.seq) !== job || this.state === 'gone') return
     this.post([ToWorker.abort, job.seq, pack(reason)])
+    this.watchRunaway(job)
+  }
+
+  /** One that waits behind another has done nothing wrong. */
+  private watchRunaway(job: Job): void {
     this.after(this.settings.abort, () => {
-      if (this.sent.get(job.seq) === job && !this.asked) this.events.runaway(this)
+      if (this.sent.get(job.seq) !== job || this.asked) return
+      if (this.first === job) this.events.runaway(this)
+      else this.watchRunaway(job)
     })
+  }
+
+  /** What it is at. */
+  private get first(): Job | undefined {
+    for (const job of this.sent.values()) return job
+    return undefined
   }
 
   /** What has not been started comes back by `returned`: now, or when the worker has answered. */
@@ -158,7 +174,7 @@ export class Member {
     else if (kind === ToPool.returned) this.giveBack((job) => message.includes(job.seq, 1))
     else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number)
     else if (kind === ToPool.disposed) this.isDisposed = first === null
-    else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.isDue = true
+    else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.events.due(this)
     else if (kind === ToPool.receipts) this.receipts = first as number
   }
 
@@ -213,11 +229,9 @@ export class Member {
 
   /** The time of a task begins when it is the next one. */
   private armTimeout(): void {
-    for (const job of this.sent.values()) {
-      if (job.timeout > 0 && !job.timer && job.state === 'sent')
-        job.timer = setTimeout(() => this.events.timedOut(job), job.timeout)
-      return
-    }
+    const job = this.first
+    if (job && job.timeout > 0 && !job.timer && job.state === 'sent')
+      job.timer = setTimeout(() => this.events.timedOut(job), job.timeout)
   }
 
   private gone(exit: Exit, error: unknown): void {

@@ -1,3 +1,4 @@
+import { scope } from 'exodos/lib'
 import type { CarrierEvents } from '../carriers/carrier.js'
 import { startInline } from '../carriers/inline.js'
 import { startProcess } from '../carriers/processes.js'
@@ -15,5 +16,7 @@ export function makeEngine(settings: Settings, events: EngineEvents & { output: 
     const most = settings.onCrash === 'retry' ? 1 : undefined
     return new LocalEngine(settings, startProcess(guards.guard), events, output, most, () => guards.close())
   }
-  return new LocalEngine(settings, settings.engine === 'inline' ? startInline : startThread, events, output)
+  if (settings.engine === 'threads') return new LocalEngine(settings, startThread, events, output)
+  const receipts = scope({ name: `${settings.name}: receipts` })
+  return new LocalEngine(settings, startInline(receipts), events, output, undefined, () => receipts.disposeAsync())
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Readable } from 'node:stream'
 import { setInterval } from 'node:timers'
 import { type HookContext, onExit, type Registration } from 'exodos/lib'
@@ -5,8 +6,9 @@ import type { Closed, Engine } from '../engine/engine.js'
 import { Estimate } from '../engine/estimate.js'
 import { Job, type RunOptions } from '../engine/job.js'
 import { type Duration, milliseconds, type PoolOptions, type Settings, settingsFor } from '../engine/options.js'
-import { invalid, PoolError, WorkerDiedError } from '../shared/errors.js'
+import { checkOptions, invalid, PoolError, WorkerDiedError } from '../shared/errors.js'
 import type { DataOf, TasksOf } from '../worker/definition.js'
+import { Aborts } from './aborts.js'
 import { makeEngine } from './engines.js'
 import { Outputs } from './outputs.js'
 import { Results } from './results.js'
@@ -44,6 +46,10 @@ export class Pool<T> implements AsyncDisposable {
   readonly #engine: Engine
   readonly #counts = new Counts()
   readonly #estimates = new Map<string, Estimate>()
+  readonly #aborts = new Aborts((job, reason) => {
+    job.reject(reason)
+    this.#engine.abort(job, reason)
+  })
   readonly #maps = new Set<{ hurry(): void }>()
   readonly #hooks: Registration[]
   readonly #outputs: readonly (Outputs | undefined)[]
@@ -107,13 +113,18 @@ export class Pool<T> implements AsyncDisposable {
     inputs: Iterable<Input<T[K]>> | AsyncIterable<Input<T[K]>>,
     options: MapOptions = {},
   ): Results<Input<T[K]>, Output<T[K]>> {
+    checkOptions('map(task, inputs, options)', options, MAP_OPTIONS)
     const { inFlight = 64, ordered = true, signal, ...rest } = options
+    if (typeof ordered !== 'boolean') throw invalid('options.ordered', 'true or false', ordered)
+    checkRunOptions(signal ? { ...rest, signal } : rest, false)
     if (!Number.isInteger(inFlight) || inFlight < 1) throw invalid('options.inFlight', 'a whole number ≥ 1', inFlight)
     const isIterable =
       typeof inputs === 'object' && inputs !== null && (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
     if (!isIterable) throw invalid('map(task, inputs)', 'inputs that can be iterated', inputs)
     const isLate = this.#isClosing
     const end = new AbortController()
+    // Each task listens to it once.
+    setMaxListeners(0, end.signal)
     const each = { ...rest, signal: signal ? AbortSignal.any([signal, end.signal]) : end.signal }
     const run = (input: Input<T[K]>) => this.#run(task, input, each, isLate, true) as Promise<Output<T[K]>>
     const pool = this
@@ -132,7 +143,7 @@ export class Pool<T> implements AsyncDisposable {
 
   /** Runs a task once in each worker that there is, and resolves with all results. One that leaves before has none. */
   async broadcast<K extends keyof T & string>(task: K, ...rest: InputAnd<T[K], RunOptions>): Promise<Output<T[K]>[]> {
-    const [input, options = {}] = rest
+    const [input, options] = rest
     if (this.#isClosing) throw closed(this.#settings.name)
     const results: Promise<unknown>[] = []
     this.#engine.broadcast(() => {
@@ -160,6 +171,7 @@ export class Pool<T> implements AsyncDisposable {
    * It needn't be called: the exit of the program does it.
    */
   async close(options: CloseOptions = {}): Promise<Closed> {
+    checkOptions('close(options)', options, ['drain', 'dispose'])
     const { drain = this.#settings.drain, dispose = this.#settings.dispose } = options
     return this.#close(milliseconds(drain, 'options.drain'), milliseconds(dispose, 'options.dispose'))
   }
@@ -169,14 +181,11 @@ export class Pool<T> implements AsyncDisposable {
   }
 
   #run(task: string, input: unknown, options: RunOptions | undefined, isLate: boolean, isOfMap = false): Promise<unknown> {
-    if (isLate) return Promise.reject(closed(this.#settings.name))
-    if (typeof task !== 'string') return Promise.reject(invalid('run(task)', 'the name of a task', task))
-    const { maxQueue, name } = this.#settings
-    if (!isOfMap && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.queued >= maxQueue)
-      return Promise.reject(
-        new PoolError('ERR_EXODOS_QUEUE_FULL', `${name}: ${maxQueue} tasks wait; room() tells when one can be taken`),
-      )
     try {
+      if (isLate) throw closed(this.#settings.name)
+      const { maxQueue, name } = this.#settings
+      if (!isOfMap && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.backlog >= maxQueue)
+        throw new PoolError('ERR_EXODOS_QUEUE_FULL', `${name}: ${maxQueue} tasks wait; room() tells when one more can be taken`)
       const { job, result } = this.#makeJob(task, input, options)
       this.#engine.submit(job)
       return result
@@ -186,6 +195,8 @@ export class Pool<T> implements AsyncDisposable {
   }
 
   #makeJob(task: string, input: unknown, options: RunOptions | undefined): { job: Job; result: Promise<unknown> } {
+    if (typeof task !== 'string') throw invalid('run(task)', 'the name of a task', task)
+    if (options !== undefined) checkRunOptions(options)
     let estimate = this.#estimates.get(task)
     if (!estimate) {
       estimate = new Estimate()
@@ -195,30 +206,15 @@ export class Pool<T> implements AsyncDisposable {
     let job: Job | undefined
     const result = new Promise((resolve, reject) => {
       job = new Job(task, input, performance.now(), known, resolve, reject)
-      if (options) this.#attend(job, options)
     })
-    return { job: job as Job, result }
+    if (options) this.#attend(job as unknown as Job, options)
+    return { job: job as unknown as Job, result }
   }
 
-  #attend(job: Job, options: RunOptions): void {
-    const { signal, timeout, priority = 0, key, transfer, onProgress } = options
-    if (typeof priority !== 'number' || Number.isNaN(priority)) throw invalid('options.priority', 'a number', priority)
-    if (key !== undefined && typeof key !== 'string' && typeof key !== 'number')
-      throw invalid('options.key', 'a string or a number', key)
-    if (transfer !== undefined && !Array.isArray(transfer)) throw invalid('options.transfer', 'an array', transfer)
-    if (onProgress !== undefined && typeof onProgress !== 'function')
-      throw invalid('options.onProgress', 'a function', onProgress)
-    if (signal !== undefined && !(signal instanceof AbortSignal)) throw invalid('options.signal', 'an AbortSignal', signal)
+  #attend(job: Job, { signal, timeout, priority = 0, key, transfer, onProgress }: RunOptions): void {
     Object.assign(job, { priority, key, transfer, onProgress })
     if (timeout !== undefined) job.timeout = milliseconds(timeout, 'options.timeout')
-    if (!signal) return
-    if (signal.aborted) throw signal.reason
-    const abort = () => {
-      job.reject(signal.reason)
-      this.#engine.abort(job, signal.reason)
-    }
-    signal.addEventListener('abort', abort, { once: true })
-    job.cleanUp = () => signal.removeEventListener('abort', abort)
+    if (signal) this.#aborts.watch(signal, job)
   }
 
   #close(drain: number, dispose: number): Promise<Closed> {
@@ -246,7 +242,15 @@ export class Pool<T> implements AsyncDisposable {
       if (signal.aborted) resolve()
       signal.addEventListener('abort', () => resolve())
     })
-    await Promise.race([this.#whenQuiet(), overdue])
+    await Promise.race([this.#whenStill(), overdue])
+  }
+
+  /** Resolves when nothing waits and nothing runs, though who reads the results of a map has had a turn. */
+  async #whenStill(): Promise<void> {
+    do {
+      await this.#engine.idle()
+      await new Promise((resolve) => setImmediate(resolve))
+    } while (this.#isBusy)
   }
 
   async #leave(ctx: HookContext): Promise<void> {
@@ -290,6 +294,24 @@ export class Pool<T> implements AsyncDisposable {
   #words(): string {
     return `${this.#engine.running} running, ${this.#engine.queued} queued`
   }
+}
+
+const RUN_OPTIONS = ['signal', 'timeout', 'priority', 'key', 'transfer', 'onProgress']
+const MAP_OPTIONS = ['inFlight', 'ordered', 'signal', 'timeout', 'priority']
+
+/** Throws for bad input; and the reason of a signal that is aborted already, for a task. */
+function checkRunOptions(options: RunOptions, isTask = true): void {
+  checkOptions('options', options, RUN_OPTIONS)
+  const { signal, timeout, priority = 0, key, transfer, onProgress } = options
+  if (typeof priority !== 'number' || Number.isNaN(priority)) throw invalid('options.priority', 'a number', priority)
+  if (key !== undefined && typeof key !== 'string' && typeof key !== 'number')
+    throw invalid('options.key', 'a string or a number', key)
+  if (transfer !== undefined && !Array.isArray(transfer)) throw invalid('options.transfer', 'an array', transfer)
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('options.onProgress', 'a function', onProgress)
+  if (timeout !== undefined) milliseconds(timeout, 'options.timeout')
+  if (signal === undefined) return
+  if (!(signal instanceof AbortSignal)) throw invalid('options.signal', 'an AbortSignal', signal)
+  if (isTask && signal.aborted) throw signal.reason
 }
 
 const GONE = Symbol('a worker has left before it has begun')

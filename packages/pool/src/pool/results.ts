@@ -22,7 +22,9 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
   private ended = 0
   private taken = 0
   private isPulling = false
+  /** No input is taken any more; or there is none. */
   private isExhausted = false
+  private isAtEnd = false
   private isOver = false
   private readers: (() => void)[] = []
 
@@ -97,11 +99,11 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
         const next = this.iterator.next()
         const { done, value } = 'then' in next ? await next : next
         if (this.isOver) break
-        if (done) this.isExhausted = true
+        if (done) this.isExhausted = this.isAtEnd = true
         else this.begin(value as I)
       }
     } catch (error) {
-      this.isExhausted = true
+      this.isExhausted = this.isAtEnd = true
       this.settle(this.started++, { error })
     }
     this.isPulling = false
@@ -119,6 +121,8 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
   private settle(at: number, result: Settled<O>): void {
     const place = this.ordered ? at : this.ended
     this.ended++
+    // It ends with this; who has not read as far may still do so.
+    if ('error' in result) this.isExhausted = true
     if (!this.isOver) this.settled.set(place, result)
     void this.pull()
     this.wake()
@@ -129,12 +133,21 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
     if (this.isDone) this.host.over(this)
   }
 
+  /** As the end of a `for` loop does, but for errors: there is one already, or nobody to hear of it. */
+  private async leaveInputs(): Promise<void> {
+    try {
+      if (!this.isAtEnd) await this.iterator.return?.()
+    } catch {
+      // As said.
+    }
+  }
+
   private end(reason: unknown): void {
     if (this.isOver) return
     this.isOver = true
     this.settled.clear()
     this.controller.abort(reason)
-    if (!this.isExhausted) void Promise.resolve(this.iterator.return?.()).catch(() => {})
     this.wake()
+    void this.leaveInputs()
   }
 }

@@ -72,8 +72,8 @@ export interface Link {
   readonly birth: Birth
 }
 
-/** Serves a pool: a worker of its own leaves by exodos, one inside the pool's thread only says that it has left. */
-export type Serve = (link: Link, own: boolean) => Served
+/** Serves a pool. One inside the pool's thread doesn't end that, and has its receipts in what the pool gives it. */
+export type Serve = (link: Link, receipts?: import('exodos').Scope) => Served
 
 export interface Served {
   /** Disposes of what it owns where nothing can be waited for. */

@@ -3,18 +3,18 @@ import { messageOf } from '../shared/errors.js'
 import { pack } from '../shared/pack.js'
 import { type Link, ToPool } from '../shared/protocol.js'
 import type { DisposeContext } from './definition.js'
+import { PATIENT } from './patient.js'
 import type { Servant } from './servant.js'
-
-/** Ways out on which what runs may come to its end: the others are the task's own doing, or nobody waits for it. */
-const PATIENT = ['signal', 'natural']
 
 /** Called before `init`: says that this worker leaves, as soon as it does, so that it is given nothing more. */
 export function announceLeaving(hook: typeof onExit, servant: Servant, link: Link): void {
   const tell = ({ reason }: HookContext) => {
-    const isPatient = !servant.asked && PATIENT.includes(reason.kind)
     quietly(() => {
+      // The pool may have said why.
+      servant.hearAll()
       servant.flush()
       link.post([ToPool.returned, ...servant.returnTasks()])
+      const isPatient = !servant.asked && PATIENT.includes(reason.kind)
       link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.running])
     })
   }

@@ -1,3 +1,4 @@
+import type { Scope } from 'exodos'
 import type { DurableRecord, durable } from 'exodos/durable'
 
 type Durable = typeof durable
@@ -14,7 +15,11 @@ export class Book {
   readonly receipts: Receipts
   private readonly records: DurableRecord[] = []
 
-  constructor(private readonly changed: (count: number) => void) {
+  /** `scope` was made before what disposes: it is closed after that, whenever a receipt is written. */
+  constructor(
+    private readonly scope: Scope,
+    private readonly changed: (count: number) => void,
+  ) {
     const kinds: Kind[] = ['path', 'process', 'command', 'call', 'socket']
     this.receipts = Object.fromEntries(kinds.map((kind) => [kind, this.write.bind(this, kind)])) as unknown as Receipts
   }
@@ -24,6 +29,7 @@ export class Book {
     const { durable } = await import('exodos/durable')
     const record = (durable[kind] as (...args: unknown[]) => DurableRecord)(...args)
     this.records.push(record)
+    this.scope.use(record)
     this.changed(this.records.length)
     return record
   }

@@ -1,4 +1,5 @@
-import { read } from '../shared/errors.js'
+import type { Scope } from 'exodos'
+import { invalid, read } from '../shared/errors.js'
 import { pack, unpack } from '../shared/pack.js'
 import { following, type Link, type Message, NEXT, ToPool, ToWorker } from '../shared/protocol.js'
 import { Context } from './context.js'
@@ -40,10 +41,11 @@ export class Servant {
   constructor(
     private readonly definition: AnyDefinition,
     private readonly link: Link,
+    receipts: Scope,
     private readonly leave: () => void,
   ) {
     this.outbox = new Outbox(link)
-    this.book = new Book((count) => link.post([ToPool.receipts, count]))
+    this.book = new Book(receipts, (count) => link.post([ToPool.receipts, count]))
   }
 
   /** Rejects with what `init` has thrown. */
@@ -75,6 +77,11 @@ export class Servant {
       this.asked ??= { kind: first as DisposeReason['kind'] }
       this.leave()
     }
+  }
+
+  /** All that has come, without waiting for the event loop, if that is possible. */
+  hearAll(): void {
+    while (this.hearMore());
   }
 
   /** All tasks that have come and were not started; they never will be. */
@@ -186,7 +193,7 @@ export class Servant {
     try {
       if (this.skipped.has(seq)) throw this.skipped.get(seq)
       const task = Object.hasOwn(this.definition.tasks, name) ? this.definition.tasks[name] : undefined
-      if (!task) throw unknownTask(name, this.definition.tasks)
+      if (!task) throw invalid('run(task)', `one of ${Object.keys(this.definition.tasks).join(', ')}`, name)
       const value = task(input, ctx)
       if (isThenable(value)) {
         this.outbox.flushSoon()
@@ -239,7 +246,3 @@ const isExitRequest = (error: unknown) => read(error, Symbol.for('exodos.exit-re
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
-
-function unknownTask(name: string, tasks: object): Error {
-  return new TypeError(`task: expected one of ${Object.keys(tasks).join(', ')}, got ${JSON.stringify(name)}`)
-}

@@ -1,3 +1,4 @@
+import type { Scope } from 'exodos'
 import { pack } from '../shared/pack.js'
 import { type Link, type Serve, type Served, ToPool } from '../shared/protocol.js'
 import type { DisposeContext } from './definition.js'
@@ -6,15 +7,15 @@ import { type AnyDefinition, Servant } from './servant.js'
 
 export const serverOf =
   (definition: AnyDefinition): Serve =>
-  (link, own) =>
-    own ? serveAlone(definition, link) : serveInline(definition, link)
+  (link, receipts) =>
+    receipts ? serveInline(definition, link, receipts) : serveAlone(definition, link)
 
 /** The thread, or process, is the worker: it ends by exodos, which calls `dispose` on every way out. */
 function serveAlone(definition: AnyDefinition, link: Link): Served {
   const begin = async () => {
     // Where the pool is, and not the worker, nothing of this is loaded.
-    const { exit, onExit } = await import('exodos')
-    const servant = new Servant(definition, link, () => void exit(0))
+    const { exit, onExit, scope } = await import('exodos')
+    const servant = new Servant(definition, link, scope({ name: 'receipts' }), () => void exit(0))
     announceLeaving(onExit, servant, link)
     const made = servant.init()
     link.listen(servant.hear)
@@ -32,14 +33,15 @@ function serveAlone(definition: AnyDefinition, link: Link): Served {
 }
 
 /** The worker is a part of the pool's thread, which asks it to leave before that ends. */
-function serveInline(definition: AnyDefinition, link: Link): Served {
+function serveInline(definition: AnyDefinition, link: Link, receipts: Scope): Served {
   const leave = async () => {
     await servant.initialized.catch(() => {})
     servant.abortRunning(new DOMException('the worker leaves', 'AbortError'))
     await dispose()
+    await receipts.disposeAsync().catch(() => {})
     link.post([ToPool.left])
   }
-  const servant = new Servant(definition, link, () => void leave())
+  const servant = new Servant(definition, link, receipts, () => void leave())
   const dispose = async () => {
     const signal = AbortSignal.timeout(link.birth.disposeTimeout)
     const end = performance.now() + link.birth.disposeTimeout
