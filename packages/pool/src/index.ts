@@ -8,7 +8,6 @@ export type { Closed, WorkerStats } from './engine/engine.js'
 export type { RunOptions } from './engine/job.js'
 export type {
   CrashPolicy,
-  Duration,
   EngineName,
   PoolOptions,
   RecycleOptions,
@@ -18,5 +17,6 @@ export type {
 export { type CloseOptions, createPool, type DataOption, type MapOptions, type Pool } from './pool/pool.js'
 export type { Results } from './pool/results.js'
 export type { PoolStats, Times } from './pool/stats.js'
+export type { Duration } from './shared/duration.js'
 export { type Exit, PoolError, type PoolErrorCode, WorkerDiedError } from './shared/errors.js'
 export * from './worker.js'

@@ -1,6 +1,6 @@
+import type { Duration } from '../shared/duration.js'
 import type { Transferable } from '../shared/protocol.js'
 import type { Estimate } from './estimate.js'
-import type { Duration } from './options.js'
 import type { Queue } from './queue.js'
 
 export interface RunOptions {

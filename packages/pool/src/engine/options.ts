@@ -1,10 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { ResourceLimits } from 'node:worker_threads'
+import { type Duration, milliseconds } from '../shared/duration.js'
 import { checkOptions, invalid } from '../shared/errors.js'
-
-/** Milliseconds, or a number with its unit: `'500ms'`, `'2s'`, `'1m'`, `'1h'`. */
-export type Duration = number | string
 
 /** Where workers live: threads of this process, child processes, or, for tests and debugging, this very thread. */
 export type EngineName = 'threads' | 'processes' | 'inline'
@@ -179,16 +177,4 @@ function oneOf<T extends string>(argument: string, value: T | undefined, values:
   if (value === undefined) return values[0]
   if (!values.includes(value)) throw invalid(argument, `one of ${values.join(', ')}`, value)
   return value
-}
-
-const UNITS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }
-
-/** Throws `ERR_EXODOS_INVALID_ARG` for what is negative or can't be read. */
-export function milliseconds(duration: Duration, argument: string): number {
-  const match = typeof duration === 'string' && /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(duration.trim())
-  const ms = match ? Number(match[1]) * (UNITS[match[2] as string] as number) : duration
-  if (typeof ms !== 'number' || !(ms >= 0) || ms === NEVER)
-    throw invalid(argument, "milliseconds ≥ 0 or a string such as '500ms', '2s', '1m'", duration)
-  // Above that Node's timers fire at once.
-  return Math.min(ms, 2 ** 31 - 1)
 }

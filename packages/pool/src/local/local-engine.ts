@@ -200,7 +200,8 @@ export class LocalEngine implements Engine {
       const queue = this.sourceFor(member, left > 0)
       const job = queue?.peek()
       if (!queue || !job) break
-      job.cost = Math.min(LONG, job.estimate.cost)
+      // What is handed over can't be taken back.
+      job.cost = job.transfer ? LONG : Math.min(LONG, job.estimate.cost)
       // What takes long waits for a worker of its own.
       if (load + job.cost > AHEAD && !(member.isIdle && jobs.length === 0)) break
       queue.shift()
@@ -346,7 +347,7 @@ export class LocalEngine implements Engine {
     const again: Job[] = []
     for (const job of lost) {
       if (job.state !== 'sent') continue
-      if (onCrash === 'retry' && job.tries++ === 0) {
+      if (onCrash === 'retry' && !job.transfer && job.tries++ === 0) {
         again.push(job)
         this.events.rerun(job, exit)
       } else job.reject(died(job, isSure || 'unknown'))
@@ -416,8 +417,10 @@ export class LocalEngine implements Engine {
   }
 
   private putBack(jobs: readonly Job[]): void {
-    for (const job of jobs) job.state = 'queued'
-    for (const queue of new Set(jobs.map(({ home }) => home))) queue?.putBack(jobs.filter(({ home }) => home === queue))
+    for (const job of jobs) if (job.transfer) job.reject(handedOver(job))
+    const whole = jobs.filter(({ transfer }) => !transfer)
+    for (const job of whole) job.state = 'queued'
+    for (const queue of new Set(whole.map(({ home }) => home))) queue?.putBack(whole.filter(({ home }) => home === queue))
   }
 
   private queueFor(key: string | number | undefined): Queue {
@@ -449,6 +452,11 @@ export class LocalEngine implements Engine {
     this.isBusy = isBusy
     this.events.busy(isBusy || (!this.isStarted && !this.broken))
   }
+}
+
+function handedOver({ task }: Job): WorkerDiedError {
+  const message = `the worker left before it had begun ${task}, whose input was handed over to it: nobody else can have that`
+  return new WorkerDiedError(message, false, { code: null, signal: null })
 }
 
 function drained(queue: Queue): Job[] {

@@ -10,10 +10,7 @@ import type { Servant } from './servant.js'
 export function announceLeaving(hook: typeof onExit, servant: Servant, link: Link): void {
   const tell = ({ reason }: HookContext) => {
     quietly(() => {
-      // The pool may have said why.
-      servant.hearAll()
-      servant.flush()
-      link.post([ToPool.returned, ...servant.returnTasks()])
+      servant.stop()
       const isPatient = !servant.asked && PATIENT.includes(reason.kind)
       link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.running])
     })

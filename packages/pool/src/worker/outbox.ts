@@ -75,7 +75,10 @@ export class Outbox {
 }
 
 /** Where each result is sent by itself, each item goes with its own. */
-function isIn(value: unknown, item: unknown): boolean {
+function isIn(value: unknown, item: unknown, seen = new Set<unknown>()): boolean {
   if (value === item || (ArrayBuffer.isView(value) && value.buffer === item)) return true
-  return typeof value === 'object' && value !== null && Object.values(value).some((inner) => isIn(inner, item))
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || seen.has(value)) return false
+  seen.add(value)
+  const parts = value instanceof Map ? [...value].flat() : value instanceof Set ? [...value] : Object.values(value)
+  return parts.some((part) => isIn(part, item, seen))
 }

@@ -24,6 +24,7 @@ export class Servant {
   initialized: Promise<void> = Promise.resolve()
   /** Why the pool wants it to leave. */
   asked: DisposeReason | undefined
+  private isLeaving = false
   /** `init` has returned, and nobody has disposed of that. */
   private owns = false
   private resource: unknown
@@ -70,26 +71,31 @@ export class Servant {
     if (kind === ToWorker.tasks) {
       this.compact()
       this.take(message)
-      if (!this.isWorking) void this.work()
+      if (this.isLeaving) this.returnTasks()
+      else if (!this.isWorking) void this.work()
     } else if (kind === ToWorker.abort) this.abort(first as number, unpack(second))
-    else if (kind === ToWorker.takeBack) this.link.post([ToPool.returned, ...this.returnTasks()])
+    else if (kind === ToWorker.takeBack) this.returnTasks()
     else if (kind === ToWorker.leave) {
       this.asked ??= { kind: first as DisposeReason['kind'] }
-      this.leave()
+      if (!this.isLeaving) this.leave()
     }
   }
 
-  /** All that has come, without waiting for the event loop, if that is possible. */
-  hearAll(): void {
+  /** Begins nothing from now on: what has come goes back, and what is still to come. */
+  stop(): void {
+    this.isLeaving = true
+    // The pool may have said why.
     while (this.hearMore());
+    this.flush()
+    this.returnTasks()
   }
 
-  /** All tasks that have come and were not started; they never will be. */
-  returnTasks(): number[] {
+  /** What has come and was not started goes back to the pool. */
+  private returnTasks(): void {
     const seqs: number[] = []
     for (let at = this.head; at < this.line.length; at += TASK) seqs.push(this.line[at] as number)
     this.line.length = this.head
-    return seqs
+    this.link.post([ToPool.returned, ...seqs])
   }
 
   /** Resolves when no task runs any more. */
