@@ -48,8 +48,8 @@ export interface Engine {
   /** Settles the job, whatever happens. */
   submit(job: Job): void
   /** A job for each worker there is, made by `make`. */
-  broadcast(make: () => Job): Job[]
-  /** The promise of the job was rejected: it isn't started any more, or is asked to end. */
+  broadcast(make: () => Job): void
+  /** Rejects the job: it isn't started any more, or is asked to end. */
   abort(job: Job, reason: unknown): void
   /** Resolves when the backlog is below `most`. */
   room(most: number): Promise<void>

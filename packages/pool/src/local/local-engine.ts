@@ -92,21 +92,25 @@ export class LocalEngine implements Engine {
     this.pumpSoon()
   }
 
-  broadcast(make: () => Job): Job[] {
+  broadcast(make: () => Job): void {
+    if (this.closing ?? this.broken) {
+      this.submit(make())
+      return
+    }
     const members = this.members().filter(({ state }) => state === 'starting' || state === 'ready')
-    return members.map((member) => {
+    for (const member of members) {
       const job = make()
       job.home = member.own
       member.own.push(job)
-      this.pumpSoon()
-      return job
-    })
+    }
+    this.pumpSoon()
   }
 
   abort(job: Job, reason: unknown): void {
-    const member = this.members().find(({ sent }) => sent.get(job.seq) === job)
-    if (member) member.abort(job, reason)
-    else job.home?.forget()
+    const { state } = job
+    job.reject(reason)
+    if (state === 'queued') job.home?.forget()
+    else for (const member of this.members()) member.abort(job, reason)
     this.pumpSoon()
   }
 
@@ -133,10 +137,7 @@ export class LocalEngine implements Engine {
     for (const job of this.allQueued()) this.handOver(job, error)
     for (const member of this.members()) {
       member.takeBack()
-      for (const job of member.sent.values()) {
-        job.reject(error)
-        member.abort(job, error)
-      }
+      for (const job of member.sent.values()) this.abort(job, error)
     }
     const ended = this.members().map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
     for (const member of this.members()) member.leave('close', dispose)
@@ -319,9 +320,7 @@ export class LocalEngine implements Engine {
   }
 
   private hearTimeout(job: Job): void {
-    const error = new PoolError('ERR_EXODOS_TASK_TIMEOUT', `${job.task} has taken longer than its ${job.timeout} ms`)
-    job.reject(error)
-    this.abort(job, error)
+    this.abort(job, new PoolError('ERR_EXODOS_TASK_TIMEOUT', `${job.task} has taken longer than its ${job.timeout} ms`))
   }
 
   private hearGone(member: Member, end: End): void {

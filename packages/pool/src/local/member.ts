@@ -124,8 +124,9 @@ export class Member {
 
   /** Asks for the end of a task; when that doesn't come the worker has to go. */
   abort(job: Job, reason: unknown): void {
-    if (this.first !== job) this.takeBack()
     if (this.sent.get(job.seq) !== job || this.state === 'gone') return
+    if (this.first !== job) this.takeBack()
+    if (this.sent.get(job.seq) !== job) return
     this.post([ToWorker.abort, job.seq, pack(reason)])
     this.watchRunaway(job)
   }

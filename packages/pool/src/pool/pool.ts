@@ -47,10 +47,7 @@ export class Pool<T> implements AsyncDisposable {
   readonly #engine: Engine
   readonly #counts = new Counts()
   readonly #estimates = new Map<string, Estimate>()
-  readonly #aborts = new Aborts((job, reason) => {
-    job.reject(reason)
-    this.#engine.abort(job, reason)
-  })
+  readonly #aborts = new Aborts((job, reason) => this.#engine.abort(job, reason))
   readonly #maps = new Set<{ hurry(): void }>()
   readonly #hooks: Registration[]
   readonly #outputs: readonly (Outputs | undefined)[]
