@@ -20,7 +20,9 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
   private readonly settled = new Map<number, Settled<O>>()
   private started = 0
   private ended = 0
+  /** Readers that have asked, and those that have been answered. */
   private taken = 0
+  private given = 0
   private isPulling = false
   /** No input is taken any more; or there is none. */
   private isExhausted = false
@@ -44,6 +46,8 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
   async next(): Promise<IteratorResult<O, undefined>> {
     const at = this.taken++
     await this.until(at)
+    this.given = at + 1
+    if (this.readers.length > 0) this.wake()
     const result = this.settled.get(at)
     if (!result) return { done: true, value: undefined }
     this.settled.delete(at)
@@ -75,9 +79,9 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
     void this.pull()
   }
 
-  /** Has the result been told, or is there none to come? */
+  /** Is it the turn of this reader, and has the result been told, or is there none to come? */
   private async until(at: number): Promise<void> {
-    while (!this.settled.has(at) && !(this.isDone && (this.isOver || at >= this.started)))
+    while (at !== this.given || !(this.settled.has(at) || (this.isDone && (this.isOver || at >= this.started))))
       await new Promise<void>((resolve) => this.readers.push(resolve))
   }
 
