@@ -29,11 +29,7 @@ export interface MapOptions extends Omit<RunOptions, 'key' | 'transfer' | 'onPro
   ordered?: boolean
 }
 
-type Input<F> = F extends (...args: infer Args) => unknown
-  ? Args extends [infer First, ...unknown[]]
-    ? First
-    : undefined
-  : never
+type Input<F> = F extends (...args: infer Args) => unknown ? Args[0] : never
 type Output<F> = F extends (...args: never) => infer Result ? Awaited<Result> : never
 /** A task without input needs none. */
 type InputAnd<F, O> = undefined extends Input<F> ? [input?: Input<F>, options?: O] : [input: Input<F>, options?: O]
