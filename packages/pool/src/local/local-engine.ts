@@ -213,6 +213,8 @@ export class LocalEngine implements Engine {
     if (jobs.length === 0) return
     member.give(jobs)
     this.count()
+    // None could be cloned: there is room for others.
+    if (member.isIdle) this.pumpSoon()
   }
 
   /** Where its next task is: what only this worker may do comes first, unless something more urgent waits. */

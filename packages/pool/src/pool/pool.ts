@@ -107,6 +107,7 @@ export class Pool<T> implements AsyncDisposable {
     inputs: Iterable<Input<T[K]>> | AsyncIterable<Input<T[K]>>,
     options: MapOptions = {},
   ): Results<Input<T[K]>, Output<T[K]>> {
+    if (typeof task !== 'string') throw invalid('map(task)', 'the name of a task', task)
     checkOptions('map(task, inputs, options)', options, MAP_OPTIONS)
     const { inFlight = 64, ordered = true, signal, ...rest } = options
     if (typeof ordered !== 'boolean') throw invalid('options.ordered', 'true or false', ordered)
@@ -138,6 +139,7 @@ export class Pool<T> implements AsyncDisposable {
   /** Runs a task once in each worker that there is, and resolves with all results. One that leaves before has none. */
   async broadcast<K extends keyof T & string>(task: K, ...rest: InputAnd<T[K], RunOptions>): Promise<Output<T[K]>[]> {
     const [input, options] = rest
+    if (typeof task !== 'string') throw invalid('broadcast(task)', 'the name of a task', task)
     if (this.#isClosing) throw closed(this.#settings.name)
     const results: Promise<unknown>[] = []
     this.#engine.broadcast(() => {
