@@ -1,5 +1,8 @@
 import type { Job } from './job.js'
 
+/** Places of jobs that are gone, above which they are forgotten. */
+const LONG = 4096
+
 /** Jobs of one priority, first in first out. */
 class Line {
   private jobs: (Job | undefined)[] = []
@@ -28,7 +31,8 @@ class Line {
     const job = this.jobs[this.head]
     if (!job) return undefined
     this.jobs[this.head++] = undefined
-    if (this.head === this.jobs.length || this.head > 4096) {
+    if (this.head === this.jobs.length) this.jobs.length = this.head = 0
+    else if (this.head > LONG) {
       this.jobs = this.jobs.slice(this.head)
       this.head = 0
     }

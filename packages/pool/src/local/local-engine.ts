@@ -26,6 +26,8 @@ export class LocalEngine implements Engine {
   private rejectReady: (error: unknown) => void = () => {}
   private isStarted = false
   private readonly slots: (Member | undefined)[]
+  /** Those in the slots. */
+  private members: readonly Member[] = []
   private readonly queue = new Queue()
   /** Of tasks with a key, by the slot that it leads to. */
   private readonly keyed = new Map<number, Queue>()
@@ -72,7 +74,7 @@ export class LocalEngine implements Engine {
   get queued(): number {
     let queued = this.queue.length
     for (const queue of this.keyed.values()) queued += queue.length
-    for (const member of this.slots) queued += member?.own.length ?? 0
+    for (const { own } of this.members) queued += own.length
     return queued
   }
 
@@ -97,7 +99,7 @@ export class LocalEngine implements Engine {
       this.submit(make())
       return
     }
-    const members = this.members().filter(({ state }) => state === 'starting' || state === 'ready')
+    const members = this.members.filter(({ state }) => state === 'starting' || state === 'ready')
     for (const member of members) {
       const job = make()
       job.home = member.own
@@ -110,7 +112,7 @@ export class LocalEngine implements Engine {
     const { state } = job
     job.reject(reason)
     if (state === 'queued') job.home?.forget()
-    else for (const member of this.members()) member.abort(job, reason)
+    else for (const member of this.members) member.abort(job, reason)
     this.pumpSoon()
   }
 
@@ -119,7 +121,7 @@ export class LocalEngine implements Engine {
   }
 
   get backlog(): number {
-    const busy = this.members().filter(({ state, isIdle }) => state === 'leaving' || !isIdle).length
+    const busy = this.members.filter(({ state, isIdle }) => state === 'leaving' || !isIdle).length
     return Math.max(0, this.queued - (this.settings.max - busy))
   }
 
@@ -135,12 +137,12 @@ export class LocalEngine implements Engine {
     clearTimeout(this.idleTimer)
     if (!this.isStarted) this.rejectReady(error)
     for (const job of this.allQueued()) this.handOver(job, error)
-    for (const member of this.members()) {
+    for (const member of this.members) {
       member.takeBack()
       for (const job of member.sent.values()) this.abort(job, error)
     }
-    const ended = this.members().map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
-    for (const member of this.members()) member.leave('close', dispose)
+    const ended = this.members.map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
+    for (const member of this.members) member.leave('close', dispose)
     for (const { resolve } of this.waiting.splice(0)) resolve()
     await Promise.all(ended)
     await this.release()
@@ -148,11 +150,11 @@ export class LocalEngine implements Engine {
   }
 
   closeSync(): void {
-    for (const member of this.members()) member.carrier.disposeSync()
+    for (const member of this.members) member.carrier.disposeSync()
   }
 
   workers(): WorkerStats[] {
-    return this.members().map(({ number, state, carrier, sent, done }) => ({
+    return this.members.map(({ number, state, carrier, sent, done }) => ({
       worker: number,
       state: state as WorkerStats['state'],
       pid: carrier.pid,
@@ -160,10 +162,6 @@ export class LocalEngine implements Engine {
       running: sent.size,
       done,
     }))
-  }
-
-  private members(): Member[] {
-    return this.slots.filter((member) => member !== undefined)
   }
 
   private pumpSoon(): void {
@@ -185,10 +183,12 @@ export class LocalEngine implements Engine {
   }
 
   private giveSome(): void {
-    const ready = this.members().filter(({ state, isDue }) => state === 'ready' && !isDue)
+    const ready = this.members.filter(({ state, isDue }) => state === 'ready' && !isDue)
+    if (ready.length === 0) return
     if (ready.length > 1) ready.sort((a, b) => a.load - b.load || a.sent.size - b.sent.size)
     const share = Math.ceil(this.queue.length / ready.length)
     for (const member of ready) this.giveTo(member, share)
+    this.count()
     if (ready.length > 1 && this.queue.length === 0) this.watchForStuck(ready)
   }
 
@@ -212,7 +212,6 @@ export class LocalEngine implements Engine {
     }
     if (jobs.length === 0) return
     member.give(jobs)
-    this.count()
     // None could be cloned: there is room for others.
     if (member.isIdle) this.pumpSoon()
   }
@@ -232,7 +231,7 @@ export class LocalEngine implements Engine {
     this.stuckTimer = setTimeout(() => {
       this.stuckTimer = undefined
       const now = performance.now()
-      for (const member of this.members()) {
+      for (const member of this.members) {
         if (member.state !== 'ready' || member.sent.size < 2) continue
         if (now - member.heardAt >= STUCK) member.takeBack()
       }
@@ -247,9 +246,12 @@ export class LocalEngine implements Engine {
       this.retryLater()
       return
     }
-    const members = this.members()
-    const staying = members.filter(({ state }) => state !== 'leaving').length
-    const free = members.filter(({ state, isIdle }) => state === 'starting' || (state === 'ready' && isIdle)).length
+    let staying = 0
+    let free = 0
+    for (const { state, isIdle } of this.members) {
+      if (state !== 'leaving') staying++
+      if (state === 'starting' || (state === 'ready' && isIdle)) free++
+    }
     let wanted = Math.max(this.settings.min - staying, this.queue.length - free)
     for (const [slot, queue] of this.keyed) if (queue.length > 0 && !this.slots[slot] && this.startOne(slot)) wanted--
     for (let slot = 0; slot < this.slots.length && wanted > 0 && !this.broken; slot++)
@@ -258,12 +260,17 @@ export class LocalEngine implements Engine {
 
   private startOne(slot: number): boolean {
     try {
-      this.slots[slot] = this.make(slot)
+      this.seat(slot, this.make(slot))
       return true
     } catch (error) {
       this.hearFailure(error)
       return false
     }
+  }
+
+  private seat(slot: number, member: Member | undefined): void {
+    this.slots[slot] = member
+    this.members = this.slots.filter((each) => each !== undefined)
   }
 
   private make(slot: number): Member {
@@ -289,7 +296,7 @@ export class LocalEngine implements Engine {
   private hearReady(member: Member): void {
     const { recycle, min } = this.settings
     if (recycle.age !== Number.POSITIVE_INFINITY) member.after(recycle.age, () => this.hearDue(member))
-    if (this.members().filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
+    if (this.members.filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
     this.watchForIdle()
     this.pump()
   }
@@ -326,7 +333,7 @@ export class LocalEngine implements Engine {
   }
 
   private hearGone(member: Member, end: End): void {
-    this.slots[member.slot] = this.slots[member.slot] === member ? undefined : this.slots[member.slot]
+    this.seat(member.slot, undefined)
     if (member.readyAt > 0) this.counts[member.isDisposed ? 'disposed' : member.receipts > 0 ? 'rescued' : 'killed']++
     this.settleLost(member, end)
     if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
@@ -370,9 +377,9 @@ export class LocalEngine implements Engine {
     if (!this.isStarted) {
       this.broken = error
       this.rejectReady(error)
-      for (const member of this.members()) member.leave('init')
+      for (const member of this.members) member.leave('init')
     } else this.backOff()
-    const isAlone = !this.members().some(({ state }) => state === 'starting' || state === 'ready')
+    const isAlone = !this.members.some(({ state }) => state === 'starting' || state === 'ready')
     if (isAlone || this.broken) for (const job of this.allQueued()) job.reject(error)
   }
 
@@ -400,7 +407,7 @@ export class LocalEngine implements Engine {
     this.idleTimer = setTimeout(() => {
       this.idleTimer = undefined
       const now = performance.now()
-      const ready = this.members().filter(({ state }) => state === 'ready')
+      const ready = this.members.filter(({ state }) => state === 'ready')
       const idle = ready.filter((each) => each.isIdle && now - each.idleSince >= idleTimeout - 1)
       for (const member of idle.slice(0, Math.max(0, ready.length - min))) member.leave('idle')
       if (ready.length > min) this.watchForIdle()
@@ -408,7 +415,7 @@ export class LocalEngine implements Engine {
   }
 
   private allQueued(): Job[] {
-    return [this.queue, ...this.keyed.values(), ...this.members().map(({ own }) => own)].flatMap(drained)
+    return [this.queue, ...this.keyed.values(), ...this.members.map(({ own }) => own)].flatMap(drained)
   }
 
   private handOver(job: Job, error: Error): void {
@@ -436,7 +443,8 @@ export class LocalEngine implements Engine {
   }
 
   private count(): void {
-    this.sent = this.members().reduce((sum, { sent }) => sum + sent.size, 0)
+    this.sent = 0
+    for (const { sent } of this.members) this.sent += sent.size
   }
 
   private tellRoom(): void {

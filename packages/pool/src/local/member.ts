@@ -96,8 +96,10 @@ export class Member {
     const message: Message = [ToWorker.tasks, this.next]
     let transfer: Transferable[] | undefined
     let counter = 0
-    for (const [at, job] of jobs.entries()) {
-      if (job.task !== jobs[at - 1]?.task) counter = message.push(job.task, 0) - 1
+    let task: string | undefined
+    for (const job of jobs) {
+      if (job.task !== task) counter = message.push(job.task, 0) - 1
+      task = job.task
       message[counter] = (message[counter] as number) + 1
       message.push(job.input)
       if (job.transfer) transfer = [...(transfer ?? []), ...job.transfer]

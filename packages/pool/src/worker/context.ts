@@ -31,12 +31,16 @@ export class Context implements TaskContext {
     this.#controller?.abort(reason)
   }
 
-  readonly progress = (value: unknown): void => {
-    if (!this.isOver) this.#tell(this.seq, value)
+  get progress(): (value: unknown) => void {
+    return (value) => {
+      if (!this.isOver) this.#tell(this.seq, value)
+    }
   }
 
-  readonly transfer = (...items: Transferable[]): void => {
-    this.items ??= []
-    this.items.push(...items)
+  get transfer(): (...items: Transferable[]) => void {
+    return (...items) => {
+      this.items ??= []
+      this.items.push(...items)
+    }
   }
 }
