@@ -12,10 +12,13 @@ import(link.birth.url).then((module) => {
   if (!definition) throw new TypeError('the default export of ' + link.birth.url + ': expected what defineWorker has returned')
   definition[Symbol.for('exodos.pool.serve')](link)
 }).catch((error) => {
+  // What pack.ts makes of an error, which can't be had here.
+  const { name = 'Error', message = String(error), stack, code, cause } = error ?? {}
+  const packed = { name, message, stack, props: code === undefined ? {} : { code } }
   try {
-    link.post([2, error])
+    link.post([2, cause === undefined ? packed : { ...packed, cause }])
   } catch {
-    link.post([2, new Error(String(error))])
+    link.post([2, packed])
   }
   link.close()
 })`

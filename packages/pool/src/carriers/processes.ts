@@ -99,13 +99,18 @@ function limits(given: CarrierOptions['resourceLimits']): string[] {
   ]
 }
 
-const ALONE = /^(-i|--interactive|-c|--check|--test.*|--watch.*|--inspect.*|--debug.*|--cpu-prof.*|--heap-prof.*)$/
-const WITH_VALUE = /^(-e|--eval|-p|--print|-pe|--input-type)$/
+/** What is run, or observed, is this program; and a port is taken. */
+const OWN =
+  /^(-[icep]|-pe|--(interactive|check|eval|print|input-type|test|watch|inspect|debug|cpu-prof|heap-prof|heapsnapshot).*)$/
+/** Those of them that take the next word, if they don't have a value by `=`. */
+const WITH_VALUE =
+  /^(-e|-p|-pe|--(eval|print|input-type|(cpu|heap)-prof-(dir|name|interval)|(inspect|debug)-port|inspect-publish-uid|watch-path|test-.*|heapsnapshot-.*))$/
 
-/** Options of this Node that another one can be started with: not what it is to run, nor a port that is taken. */
+/** Options of this Node that another one can be started with. */
 export function inheritable(options: readonly string[]): string[] {
   return options.filter((option, at) => {
-    const previous = options[at - 1]
-    return !ALONE.test(option) && !WITH_VALUE.test(option.replace(/=.*/, '')) && !(previous && WITH_VALUE.test(previous))
+    const previous = options[at - 1] ?? ''
+    const isValue = WITH_VALUE.test(previous) && !option.startsWith('-')
+    return !OWN.test(option) && !isValue
   })
 }
