@@ -10,7 +10,7 @@ import { Book, type Receipts } from './receipts.js'
 export interface GuardOptions<Resource> {
   /** Shown in the report. Default `worker`. */
   readonly name?: string
-  /** Makes it: called once in each thread or process, by its first task. One that fails is told to every task. */
+  /** Makes it: called once in each thread or process, by its first task. One that fails is told to the task; the next one tries again. */
   readonly init: (ctx: { readonly receipt: Receipts }) => Resource | PromiseLike<Resource>
   /** Gives it back: called once, if `init` has returned, whichever way the worker leaves. */
   readonly dispose?: (resource: Resource, ctx: DisposeContext) => unknown
@@ -29,8 +29,8 @@ export type Guard<Resource> = <Args extends readonly unknown[], Result>(
  * Gives a worker of piscina, tinypool, jest-worker, BullMQ or whatever else starts threads and processes what those of
  * `createPool` have: something that is made once in each, and given back once on every way out.
  *
- * A thread is asked to leave by a main thread that has loaded exodos before: with `--import exodos/register`, or a hook of
- * its own. Throws `ERR_EXODOS_INVALID_ARG` for bad input.
+ * A thread is asked to leave by a main thread that has imported exodos before it made the pool; one that hasn't leaves
+ * nothing but the receipts to be done. Processes need nothing of the kind. Throws `ERR_EXODOS_INVALID_ARG` for bad input.
  */
 export function guardWorker<Resource>(options: GuardOptions<Resource>): Guard<Resource> {
   checkOptions('guardWorker(options)', options, ['name', 'init', 'dispose', 'disposeSync', 'timeout'])
@@ -48,61 +48,86 @@ export function guardWorker<Resource>(options: GuardOptions<Resource>): Guard<Re
 
 /** What the worker owns, from its first task to its way out. */
 class Guarded<Resource> {
+  private prepared: ReturnType<Guarded<Resource>['prepare']> | undefined
   private made: Promise<Resource> | undefined
   private owned: { readonly resource: Resource } | undefined
-  private book: Book | undefined
-  private exiting: AbortSignal | undefined
   private readonly running = new Set<Promise<unknown>>()
 
   constructor(readonly options: GuardOptions<Resource> & { readonly name: string }) {}
 
   async run<Args extends readonly unknown[]>(task: (resource: Resource, ...args: Args) => unknown, args: Args): Promise<unknown> {
-    this.made ??= this.make()
+    this.prepared ??= this.prepare()
+    const there = await this.prepared
+    this.made ??= this.make(there)
     const result = this.made.then((resource) => task(resource, ...args))
     this.running.add(result)
     try {
       return await result
     } finally {
       this.running.delete(result)
-      // A pool puts a thread without tasks to sleep (`Atomics.wait`), with all that it still has to do on its way out.
-      if (this.exiting?.aborted && (!isMainThread || process.connected === false)) await new Promise(() => {})
+      // A pool that gets a result gives the next task, or puts a thread to sleep, with all it has to do on its way out.
+      if (there.exiting.aborted && !(await there.isAwaited)) await new Promise(() => {})
     }
   }
 
-  private async make(): Promise<Resource> {
+  /** Once, before there is anything to be given back. */
+  private async prepare() {
     // Where the pool is, and not the worker, nothing of this is loaded.
     const { exiting, onExit, scope } = await import('exodos')
-    const { name, init, timeout } = this.options
-    this.exiting = exiting
+    const { name } = this.options
     const book = new Book(scope({ name: `${name}: receipts` }), () => {})
-    this.book = book
-    const making = (async () => init({ receipt: book.receipts }))()
+    /** Does the pool wait for results of a worker that leaves? */
+    const isAwaited = new Promise<boolean>((resolve) => {
+      const decide = ({ reason }: HookContext) =>
+        resolve(isMainThread && process.connected !== false && PATIENT.includes(reason.kind))
+      onExit(decide, { name: `${name}: leaves`, phase: 'announce', sync: true })
+    })
     // What is being made when the worker leaves is waited for, and given back; so is a task where somebody waits for it.
     const finish = async ({ reason }: HookContext) => {
-      await Promise.allSettled([making])
-      if (PATIENT.includes(reason.kind)) await Promise.allSettled(this.running)
+      await Promise.allSettled([this.made])
+      while (PATIENT.includes(reason.kind) && this.running.size > 0) await Promise.allSettled(this.running)
     }
     onExit(finish, { name: `${name}: tasks in progress`, phase: 'drain', sync: false })
-    const resource = await making
+    return { exiting, onExit, isAwaited, book }
+  }
+
+  private async make({ onExit, book }: Awaited<ReturnType<Guarded<Resource>['prepare']>>): Promise<Resource> {
+    const { name, init, timeout } = this.options
+    let resource: Resource
+    try {
+      resource = await init({ receipt: book.receipts })
+    } catch (error) {
+      // The next task tries again: the pool keeps the worker.
+      this.made = undefined
+      throw error
+    }
     this.owned = { resource }
-    onExit((ctx) => this.give(ctx), { name, sync: (ctx) => this.giveSync(ctx), ...(timeout !== undefined && { timeout }) })
+    const give = (ctx: DisposeContext) => this.give(ctx, book)
+    const sync = (ctx: DisposeContext) => this.giveSync(ctx, book)
+    try {
+      onExit(give, { name, sync, ...(timeout !== undefined && { timeout }) })
+    } catch (error) {
+      // The hooks have run.
+      await give({ reason: { kind: 'exit' }, signal: new AbortController().signal, remaining: () => 0 })
+      throw error
+    }
     return resource
   }
 
-  private async give(ctx: DisposeContext): Promise<void> {
+  private async give(ctx: DisposeContext, book: Book): Promise<void> {
     const { dispose, disposeSync } = this.options
     const { owned } = this
     this.owned = undefined
     if (owned) await (dispose ?? disposeSync)?.(owned.resource, ctx)
-    this.book?.cancel()
+    book.cancel()
   }
 
-  private giveSync(ctx: DisposeContext): void {
+  private giveSync(ctx: DisposeContext, book: Book): void {
     const { dispose, disposeSync } = this.options
     const { owned } = this
     if (!owned || (dispose && !disposeSync)) return
     this.owned = undefined
     disposeSync?.(owned.resource, ctx)
-    this.book?.cancel()
+    book.cancel()
   }
 }
