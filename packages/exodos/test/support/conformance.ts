@@ -14,6 +14,5 @@ export const all = [
 ]
 
 export const pending: Record<string, string[]> = {
-  pools: [...range('C', [75, 78], [80, 86], 88, 89), 'E64'],
   trace: range('C', [98, 100]),
 }
