@@ -17,6 +17,7 @@ const ALL = [
   'tree',
   'web-drain',
   'web-cost',
+  'pool',
 ]
 
 const { values, positionals } = parseArgs({

@@ -32,7 +32,7 @@ const tests = [
   'threads',
   'cluster',
 ].map((name) => `packages/exodos/test/${name}.test.ts`)
-tests.push('packages/web/test')
+tests.push('packages/web/test', ...['deaths', 'statements'].map((name) => `packages/pool/test/${name}.test.ts`))
 
 /** The failures of a run in its JSON report: named once more at the end, where whoever reads a cut log finds them. */
 const failuresIn = (report) => {

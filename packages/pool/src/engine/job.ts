@@ -26,6 +26,8 @@ export class Job {
   /** Wants the worker that this leads to. */
   key: string | number | undefined
   timeout = 0
+  /** Somebody may want it to end: it has to be known when it begins. */
+  isWatched = false
   transfer: readonly Transferable[] | undefined
   onProgress: ((value: unknown) => void) | undefined
   /** Where it waits, and goes back to. */

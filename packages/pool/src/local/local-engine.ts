@@ -202,7 +202,7 @@ export class LocalEngine implements Engine {
       const job = queue?.peek()
       if (!queue || !job) break
       // What is handed over can't be taken back.
-      job.cost = job.transfer ? LONG : Math.min(LONG, job.estimate.cost)
+      job.cost = job.transfer ? LONG : Math.min(LONG, job.estimate.cost + job.estimate.travel)
       // What takes long waits for a worker of its own.
       if (load + job.cost > AHEAD && !(member.isIdle && jobs.length === 0)) break
       queue.shift()
@@ -355,14 +355,14 @@ export class LocalEngine implements Engine {
     const again: Job[] = []
     for (const job of lost) {
       if (job.state !== 'sent') continue
-      if (onCrash === 'retry' && !job.transfer && job.tries++ === 0) {
+      // What was meant for this worker is of no use to another.
+      if (onCrash === 'retry' && job.home !== member.own && !job.transfer && job.tries++ === 0) {
         again.push(job)
         this.events.rerun(job, exit)
       } else job.reject(died(job, isSure || 'unknown'))
     }
     for (const job of [...unstarted, ...drained(member.own)]) {
       if (job.state === 'over') continue
-      // What was meant for this worker is of no use to another.
       if (onCrash === 'reject' || job.home === member.own) job.reject(died(job, false))
       else again.push(job)
     }

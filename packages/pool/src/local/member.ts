@@ -39,6 +39,14 @@ export interface End {
 /** For a worker that has its own time limits, and for messages, beyond what it was given to leave. */
 const MARGIN = 1000
 
+/** A worker that has told nothing for so many times what a task that was aborted has to end is blocked by some task. */
+const SILENT = 10
+/** So many results are sent together at most; of tasks whose input takes longer to travel, in milliseconds, fewer: while some
+ * are on their way, others are worked at. */
+const MOST_RESULTS = 64
+const HEAVY = 0.005
+const PARTS = 4
+
 /** One worker: from its start to its end. */
 export class Member {
   state: 'starting' | 'ready' | 'leaving' | 'gone' = 'starting'
@@ -93,20 +101,24 @@ export class Member {
   /** Sends them as one message. Those that can't be cloned reject. */
   give(jobs: readonly Job[]): void {
     if (this.isIdle) this.heardAt = performance.now()
-    const message: Message = [ToWorker.tasks, this.next]
+    const began = performance.now()
+    const travel = jobs[0]?.estimate.travel ?? 0
+    const most = travel > HEAVY ? Math.ceil(jobs.length / PARTS) : MOST_RESULTS
+    const message: Message = [ToWorker.tasks, this.next, most]
     let transfer: Transferable[] | undefined
     let counter = 0
-    let task: string | undefined
+    let last: Job | undefined
     for (const job of jobs) {
-      if (job.task !== task) counter = message.push(job.task, 0) - 1
-      task = job.task
+      if (job.task !== last?.task || job.isWatched !== last.isWatched) counter = message.push(job.task, job.isWatched, 0) - 1
+      last = job
       message[counter] = (message[counter] as number) + 1
       message.push(job.input)
       if (job.transfer) transfer = [...(transfer ?? []), ...job.transfer]
     }
     try {
       this.carrier.post(message, transfer ?? [])
-      for (const job of jobs) this.note(job)
+      const each = (performance.now() - began) / jobs.length
+      for (const job of jobs) this.note(job, each)
     } catch (error) {
       if (jobs.length > 1) for (const job of jobs) this.give([job])
       else
@@ -116,7 +128,8 @@ export class Member {
     this.armTimeout()
   }
 
-  private note(job: Job): void {
+  private note(job: Job, travel: number): void {
+    job.estimate.addTravel(travel)
     job.state = 'sent'
     job.seq = this.next
     this.sent.set(job.seq, job)
@@ -133,16 +146,22 @@ export class Member {
     this.watchRunaway(job)
   }
 
-  /** One that waits behind another has done nothing wrong. */
-  private watchRunaway(job: Job): void {
+  /** One that waits behind another has done nothing wrong; but where nothing is heard for long, nobody knows who runs. */
+  private watchRunaway(job: Job, times = 1): void {
     this.after(this.settings.abort, () => {
       if (this.sent.get(job.seq) !== job || this.asked) return
-      if (this.first === job) this.events.runaway(this)
-      else this.watchRunaway(job)
+      const isSilent = times > SILENT && performance.now() - this.heardAt > SILENT * this.settings.abort
+      if (this.isRunning(job) || isSilent) this.events.runaway(this)
+      else this.watchRunaway(job, times + 1)
     })
   }
 
-  /** What it is at. */
+  private isRunning(job: Job): boolean {
+    const { started } = this.carrier
+    return started === undefined ? this.first === job : following(job.seq) === started
+  }
+
+  /** What it is at, as far as it has told. */
   private get first(): Job | undefined {
     for (const job of this.sent.values()) return job
     return undefined

@@ -121,7 +121,8 @@ export class Pool<T> implements AsyncDisposable {
     // Each task listens to it once.
     setMaxListeners(0, end.signal)
     const each = { ...rest, signal: signal ? AbortSignal.any([signal, end.signal]) : end.signal }
-    const run = (input: Input<T[K]>) => this.#run(task, input, each, isLate, true) as Promise<Output<T[K]>>
+    const isWatched = signal !== undefined || options.timeout !== undefined
+    const run = (input: Input<T[K]>) => this.#run(task, input, each, isLate, { isWatched }) as Promise<Output<T[K]>>
     const pool = this
     const results = new Results(inputs, inFlight, ordered, run, end, {
       get isClosing() {
@@ -176,13 +177,21 @@ export class Pool<T> implements AsyncDisposable {
     await this.close()
   }
 
-  #run(task: string, input: unknown, options: RunOptions | undefined, isLate: boolean, isOfMap = false): Promise<unknown> {
+  #run(
+    task: string,
+    input: unknown,
+    options: RunOptions | undefined,
+    isLate: boolean,
+    map?: { isWatched: boolean },
+  ): Promise<unknown> {
     try {
       if (isLate) throw closed(this.#settings.name)
       const { maxQueue, name } = this.#settings
-      if (!isOfMap && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.backlog >= maxQueue)
+      if (!map && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.backlog >= maxQueue)
         throw new PoolError('ERR_EXODOS_QUEUE_FULL', `${name}: ${maxQueue} tasks wait; room() tells when one more can be taken`)
       const { job, result } = this.#makeJob(task, input, options)
+      // The signal that ends a map is the pool's own.
+      if (map) job.isWatched = map.isWatched
       this.#engine.submit(job)
       return result
     } catch (error) {
@@ -211,6 +220,7 @@ export class Pool<T> implements AsyncDisposable {
     Object.assign(job, { priority, key, transfer, onProgress })
     if (timeout !== undefined) job.timeout = milliseconds(timeout, 'options.timeout')
     if (signal) this.#aborts.watch(signal, job)
+    job.isWatched = signal !== undefined || timeout !== undefined
   }
 
   #close(drain: number, dispose: number): Promise<Closed> {

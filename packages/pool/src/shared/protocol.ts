@@ -1,6 +1,9 @@
 /** Between a pool and its workers. Messages are arrays that begin with what they are: many are sent. */
 export const ToWorker = {
-  /** Then the number of the first; then for each run of tasks of the same name that name, how many there are, and their inputs. */
+  /**
+   * Then the number of the first; how many results are to be sent together; and for each run of tasks of the same name that name,
+   * whether the pool has to know when one begins, how many there are, and their inputs.
+   */
   tasks: 0,
   /** Then `seq, reason`, which is packed. */
   abort: 1,

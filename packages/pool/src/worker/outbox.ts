@@ -2,12 +2,13 @@ import { PoolError } from '../shared/errors.js'
 import { pack, uncloneable } from '../shared/pack.js'
 import { following, type Link, ToPool, type Transferable } from '../shared/protocol.js'
 
-/** Results are sent when there are so many of them, or when the first has waited so many milliseconds. */
-const MOST = 64
+/** Results are sent when the last messages were sent so many milliseconds ago, however few there are. */
 const LONGEST_WAIT = 0.5
 
 /** Results on their way to the pool: as few messages as can be, since each costs more than a small task. */
 export class Outbox {
+  /** Results that are sent together. */
+  most = 1
   /** The number of the first; those that follow have the next ones. */
   private first = 0
   private next = 0
@@ -30,7 +31,7 @@ export class Outbox {
     // Small whole numbers are short.
     this.tooks.push(Math.round(took * 1000))
     if (items) this.items.push(...items)
-    if (this.values.length >= MOST || now - this.flushed > LONGEST_WAIT) this.flush(now)
+    if (this.values.length >= this.most || now - this.flushed > LONGEST_WAIT) this.flush(now)
   }
 
   flush(now: number): void {

@@ -16,7 +16,7 @@ const LONG = 3000
 /** Milliseconds after which the event loop is given a turn, however much has come. */
 const LONGEST_TURN = 2
 /** Words of a task in the line. */
-const TASK = 3
+const TASK = 4
 
 /** Does what a pool asks a worker to do: init once, tasks one after another, dispose once. It knows no exits. */
 export class Servant {
@@ -25,11 +25,12 @@ export class Servant {
   /** Why the pool wants it to leave. */
   asked: DisposeReason | undefined
   private isLeaving = false
+  private end: { readonly reason: unknown } | undefined
   /** `init` has returned, and nobody has disposed of that. */
   private owns = false
   private resource: unknown
   private readonly book: Book
-  /** Tasks that have come, from `head` on: `seq, name, input` of each. */
+  /** Tasks that have come, from `head` on: `seq, name, input, isWatched` of each. */
   private line: unknown[] = []
   private head = 0
   private isWorking = false
@@ -103,7 +104,9 @@ export class Servant {
     return this.isWorking ? new Promise((resolve) => this.whenIdle.push(resolve)) : Promise.resolve()
   }
 
+  /** The worker leaves. */
   abortRunning(reason: unknown): void {
+    this.end = { reason }
     this.current?.abort(reason)
   }
 
@@ -130,10 +133,12 @@ export class Servant {
 
   private take(message: Message): void {
     let seq = message[1] as number
-    for (let at = 2; at < message.length; ) {
+    this.outbox.most = message[2] as number
+    for (let at = 3; at < message.length; ) {
       const name = message[at++]
+      const isWatched = message[at++]
       for (let left = message[at++] as number; left > 0; left--) {
-        this.line.push(seq, name, message[at++])
+        this.line.push(seq, name, message[at++], isWatched)
         seq = following(seq)
       }
     }
@@ -167,6 +172,8 @@ export class Servant {
       const input = line[head + 2]
       line[head + 2] = undefined
       if (!this.claim(line[head] as number)) continue
+      // With the last result the pool knows that this one has begun.
+      if (line[head + 3]) this.outbox.flush(now)
       const doing = this.perform(line[head] as number, line[head + 1] as string, input, now)
       // Only what is asynchronous costs a turn of the microtasks.
       if (doing) await doing
@@ -216,6 +223,8 @@ export class Servant {
   private failed(ctx: Context, error: unknown, began: number): Promise<void> | undefined {
     // The task has called process.exit(): it never ends, and nothing is begun after it.
     if (isExitRequest(error)) return new Promise(() => {})
+    // Nor is it the task that has failed where the worker leaves: the pool says what has become of that.
+    if (this.end && error === this.end.reason) return new Promise(() => {})
     this.performed(ctx, false, pack(error), began)
     return undefined
   }

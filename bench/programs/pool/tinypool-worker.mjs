@@ -1,0 +1,4 @@
+import { Tinypool } from 'tinypool'
+
+export * from './tasks.cjs'
+export const move = (bytes) => Tinypool.move(bytes)
