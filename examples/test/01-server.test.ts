@@ -13,7 +13,7 @@ async function table(name: string, columns: [from: number, to: number]): Promise
   return stdout.split('\n').map((row) => row.slice(...columns).trimEnd())
 }
 
-test('the server leaves well by every way out', { timeout: 90_000 }, async () => {
+test.concurrent('the server leaves well by every way out', { timeout: 90_000 }, async () => {
   expect(await table('show.mjs', [0, 48])).toEqual(
     expect.arrayContaining([
       'natural end      6/6   stored  clean    0',
@@ -32,7 +32,7 @@ test('the server leaves well by every way out', { timeout: 90_000 }, async () =>
   )
 })
 
-test('what hangs is named, and freed or killed', { timeout: 90_000 }, async () => {
+test.concurrent('what hangs is named, and freed or killed', { timeout: 90_000 }, async () => {
   const rows = await table('hangs.mjs', [0, 69])
   expect(rows.map((row) => row.replace(/mjs:\d+ */, 'mjs '))).toEqual(
     expect.arrayContaining([

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Report } from '../src/core/report.js'
-import { node, nodeMajor } from './support/program.js'
+import { node, nodeMajor, poll } from './support/program.js'
 import {
   explicit,
   kill,
@@ -338,7 +338,7 @@ test('the guardian of a child that is killed does its cleanups, and is not taken
   expect(childrenIn(ended)).toMatchObject([{ children: [{ killed: true }] }])
   expect(childrenIn(ended)[0]).not.toHaveProperty('escaped')
   expect(ended.stderr).not.toContain('has left the tree')
-  await expect.poll(() => readdirSync(tree.dir).filter((name) => name.startsWith('resource')), { timeout: 10_000 }).toEqual([])
+  await poll(() => readdirSync(tree.dir).filter((name) => name.startsWith('resource')), { timeout: 10_000 }).toEqual([])
 })
 
 describe('E49 a pid that was given to another process meanwhile: that is not killed', () => {
@@ -388,7 +388,7 @@ describe('E49 a pid that was given to another process meanwhile: that is not kil
     writeFileSync(journal, text.replace(`"start":"${child.startTime}"`, `"start":"${Number(child.startTime) - 1}"`))
     tree.program.kill('SIGKILL')
     await tree.program.ended
-    await expect.poll(() => readFailed(tree.dir), { timeout: 10_000 }).toContain('is not the one that was recorded')
+    await poll(() => readFailed(tree.dir), { timeout: 10_000 }).toContain('is not the one that was recorded')
     const ended = await tree.over()
     expect(of(ended, 'child')).toEqual([])
     expect(ended.left).toEqual(['node plain.mjs child'])

@@ -1,8 +1,10 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { closeOnExit, scope } from '../src/index.js'
 import { type IsolatedExits, isolateExits } from '../src/testing.js'
-import { nodeMajor, prelude, run, runAndKill, start } from './support/program.js'
+import { nodeMajor, poll, prelude, run, runAndKill, start } from './support/program.js'
 import { missing, type Server, startServer } from './support/servers.js'
+
+vi.setConfig({ maxConcurrency: 2 })
 
 /** Beginnings of all programs: each makes a resource `x`. */
 const clients = `${prelude}
@@ -481,7 +483,7 @@ const builtIn: Row[] = [
 /** The rows of a table under their full names. */
 const named = <R extends { row: string }>(rows: R[]): [string, R][] => rows.map((each) => [each.row, each])
 
-describe.each([
+describe.concurrent.each([
   ['packages', packages],
   ['built in', builtIn],
 ])('%s: closed in its way, and nothing of it keeps the process alive', (_, rows) => {
@@ -506,7 +508,7 @@ describe.each([
   })
 })
 
-describe('closed early by hand: taken off, closed once, exit code 0', () => {
+describe.concurrent('closed early by hand: taken off, closed once, exit code 0', () => {
   const rows: { row: string; make: string; close: string; calls: string }[] = [
     { row: 'pg Pool', make: `const { Pool } = require('pg'); const x = new Pool()`, close: 'await x.end()', calls: 'end()' },
     {
@@ -577,7 +579,7 @@ describe('closed early by hand: taken off, closed once, exit code 0', () => {
   })
 })
 
-describe('a client whose server is away, with commands queued: its own closing hangs, a fallback at the limit ends it', () => {
+describe.concurrent('a client whose server is away, with commands queued: its own closing hangs, a fallback at the limit ends it', () => {
   const rows: { row: string; make: string; close: string }[] = [
     {
       row: 'ioredis: quit, then disconnect',
@@ -605,105 +607,107 @@ describe('a client whose server is away, with commands queued: its own closing h
 const absent = process.env.CI ? undefined : missing('postgres', 'redis')
 if (absent) console.warn(`clients.test.ts: the tests with real servers are skipped: ${absent}`)
 
-describe.skipIf(absent)('with the real server: the connection is gone on its side while the process is still alive', () => {
-  const servers: { postgres?: Server; redis?: Server } = {}
-  beforeAll(async () => {
-    const started = await Promise.allSettled([startServer('postgres'), startServer('redis')])
-    const [postgres, redis] = started.map((each) => (each.status === 'fulfilled' ? each.value : undefined))
-    Object.assign(servers, { postgres, redis })
-    for (const each of started) if (each.status === 'rejected') throw each.reason
-  }, 30_000)
-  afterAll(async () => {
-    await Promise.all([servers.postgres?.stop(), servers.redis?.stop()])
-  })
+describe
+  .skipIf(absent)
+  .concurrent('with the real server: the connection is gone on its side while the process is still alive', () => {
+    const servers: { postgres?: Server; redis?: Server } = {}
+    beforeAll(async () => {
+      const started = await Promise.allSettled([startServer('postgres'), startServer('redis')])
+      const [postgres, redis] = started.map((each) => (each.status === 'fulfilled' ? each.value : undefined))
+      Object.assign(servers, { postgres, redis })
+      for (const each of started) if (each.status === 'rejected') throw each.reason
+    }, 30_000)
+    afterAll(async () => {
+      await Promise.all([servers.postgres?.stop(), servers.redis?.stop()])
+    })
 
-  const pgOptions = `{ host: '127.0.0.1', port: +process.env.PORT, user: 'postgres', database: 'postgres', application_name: process.env.NAME }`
-  const rows: { row: string; server: 'postgres' | 'redis'; make: string; idle?: string }[] = [
-    {
-      row: 'pg Client',
-      server: 'postgres',
-      make: `const { Client } = require('pg'); const x = new Client(${pgOptions}); await x.connect(); await x.query('select 1')`,
-      idle: 'x.unref()',
-    },
-    {
-      row: 'pg Pool',
-      server: 'postgres',
-      make: `const { Pool } = require('pg'); const x = new Pool({ ...${pgOptions}, allowExitOnIdle: true }); await x.query('select 1')`,
-      idle: '',
-    },
-    {
-      row: 'postgres',
-      server: 'postgres',
-      make: `const x = require('postgres')({ ...${pgOptions}, connection: { application_name: process.env.NAME } }); await x\`select 1\``,
-    },
-    {
-      row: 'knex with pg',
-      server: 'postgres',
-      make: `const x = require('knex')({ client: 'pg', connection: ${pgOptions} }); await x.raw('select 1')`,
-    },
-    {
-      row: 'ioredis',
-      server: 'redis',
-      make: `const { Redis } = require('ioredis')
+    const pgOptions = `{ host: '127.0.0.1', port: +process.env.PORT, user: 'postgres', database: 'postgres', application_name: process.env.NAME }`
+    const rows: { row: string; server: 'postgres' | 'redis'; make: string; idle?: string }[] = [
+      {
+        row: 'pg Client',
+        server: 'postgres',
+        make: `const { Client } = require('pg'); const x = new Client(${pgOptions}); await x.connect(); await x.query('select 1')`,
+        idle: 'x.unref()',
+      },
+      {
+        row: 'pg Pool',
+        server: 'postgres',
+        make: `const { Pool } = require('pg'); const x = new Pool({ ...${pgOptions}, allowExitOnIdle: true }); await x.query('select 1')`,
+        idle: '',
+      },
+      {
+        row: 'postgres',
+        server: 'postgres',
+        make: `const x = require('postgres')({ ...${pgOptions}, connection: { application_name: process.env.NAME } }); await x\`select 1\``,
+      },
+      {
+        row: 'knex with pg',
+        server: 'postgres',
+        make: `const x = require('knex')({ client: 'pg', connection: ${pgOptions} }); await x.raw('select 1')`,
+      },
+      {
+        row: 'ioredis',
+        server: 'redis',
+        make: `const { Redis } = require('ioredis')
         const x = new Redis({ port: +process.env.PORT, connectionName: process.env.NAME, reconnectOnError: () => false }); await x.set('a', 1)`,
-      idle: 'x.stream.unref()',
-    },
-    {
-      row: 'redis',
-      server: 'redis',
-      make: `const x = require('redis').createClient({ socket: { port: +process.env.PORT }, name: process.env.NAME })
+        idle: 'x.stream.unref()',
+      },
+      {
+        row: 'redis',
+        server: 'redis',
+        make: `const x = require('redis').createClient({ socket: { port: +process.env.PORT }, name: process.env.NAME })
         await x.connect(); await x.set('a', 1)`,
-      idle: 'x.unref()',
-    },
-  ]
-  // An open connection keeps the process alive, unless it is told not to.
-  const ways = { SIGTERM: () => '', 'natural end': (idle?: string) => idle, 'exit(0)': () => 'setTimeout(exit, 0, 0)' }
-  const table = rows.flatMap((row) =>
-    Object.entries(ways).flatMap(([way, leave]) => {
-      const how = leave(row.idle)
-      return how === undefined ? [] : [{ ...row, row: `${row.row}, ${way}`, how, isKilled: way === 'SIGTERM' }]
-    }),
-  )
-  test.each(named(table))('%s', async (row, { server, make, how, isKilled }) => {
-    const name = row.replace(/\W+/g, '_')
-    const there = servers[server] as Server
-    const program = start(
-      `${clients}
+        idle: 'x.unref()',
+      },
+    ]
+    // An open connection keeps the process alive, unless it is told not to.
+    const ways = { SIGTERM: () => '', 'natural end': (idle?: string) => idle, 'exit(0)': () => 'setTimeout(exit, 0, 0)' }
+    const table = rows.flatMap((row) =>
+      Object.entries(ways).flatMap(([way, leave]) => {
+        const how = leave(row.idle)
+        return how === undefined ? [] : [{ ...row, row: `${row.row}, ${way}`, how, isKilled: way === 'SIGTERM' }]
+      }),
+    )
+    test.each(named(table))('%s', async (row, { server, make, how, isKilled }) => {
+      const name = row.replace(/\W+/g, '_')
+      const there = servers[server] as Server
+      const program = start(
+        `${clients}
       onExit(async () => { say('is closed'); process.stdin.resume(); await once(process.stdin, 'data'); process.stdin.destroy() }, { name: 'hold' })
       ${make}
       closeOnExit(x, { name: 'x' })
       say('ready'); await once(process.stdin, 'data'); process.stdin.pause()
       ${isKilled ? 'hold()' : how}`,
-      { env: { PORT: String(there.port), NAME: name }, stdio: ['pipe', 'pipe', 'pipe'] },
-    )
-    await program.until('ready')
-    expect(await there.connections(name)).toBe(1)
-    program.child.stdin?.write('go on\n')
-    if (isKilled) program.kill('SIGTERM')
-    await program.until('is closed')
-    // Servers see to it in their own time.
-    await expect.poll(() => there.connections(name), { timeout: 3000 }).toBe(0)
-    expect(program.child.exitCode).toBe(null)
-    program.child.stdin?.write('leave\n')
-    const { code, signal, stderr, report } = await program.ended
-    expect({ code, signal, stderr }).toEqual({ code: isKilled ? null : 0, signal: isKilled ? 'SIGTERM' : null, stderr: '' })
-    expect(report?.hooks.map(({ name, status }) => `${name} ${status}`)).toEqual(['x ok', 'hold ok'])
-  })
+        { env: { PORT: String(there.port), NAME: name }, stdio: ['pipe', 'pipe', 'pipe'] },
+      )
+      await program.until('ready')
+      expect(await there.connections(name)).toBe(1)
+      program.child.stdin?.write('go on\n')
+      if (isKilled) program.kill('SIGTERM')
+      await program.until('is closed')
+      // Servers see to it in their own time.
+      await poll(() => there.connections(name), { timeout: 3000 }).toBe(0)
+      expect(program.child.exitCode).toBe(null)
+      program.child.stdin?.write('leave\n')
+      const { code, signal, stderr, report } = await program.ended
+      expect({ code, signal, stderr }).toEqual({ code: isKilled ? null : 0, signal: isKilled ? 'SIGTERM' : null, stderr: '' })
+      expect(report?.hooks.map(({ name, status }) => `${name} ${status}`)).toEqual(['x ok', 'hold ok'])
+    })
 
-  test('pg Pool with a client checked out: overdue, nothing closes it', async () => {
-    const { port, connections } = servers.postgres as Server
-    const { code, signal, report } = await run(
-      `${clients}
+    test('pg Pool with a client checked out: overdue, nothing closes it', async () => {
+      const { port, connections } = servers.postgres as Server
+      const { code, signal, report } = await run(
+        `${clients}
       const { Pool } = require('pg'); const x = new Pool(${pgOptions})
       await x.connect()
       closeOnExit(x, { name: 'x', timeout: 200 })
       exit(0)`,
-      { env: { PORT: String(port), NAME: 'checked_out' } },
-    )
-    expect({ code, signal, status: report?.hooks[0]?.status }).toEqual({ code: 1, signal: null, status: 'overdue' })
-    await expect.poll(() => connections('checked_out'), { timeout: 3000 }).toBe(0)
+        { env: { PORT: String(port), NAME: 'checked_out' } },
+      )
+      expect({ code, signal, status: report?.hooks[0]?.status }).toEqual({ code: 1, signal: null, status: 'overdue' })
+      await poll(() => connections('checked_out'), { timeout: 3000 }).toBe(0)
+    })
   })
-})
 
 describe('the choice', () => {
   let exits: IsolatedExits
@@ -1042,7 +1046,7 @@ describe('the choice', () => {
   })
 })
 
-describe.each([
+describe.concurrent.each([
   ['packages', packages],
   ['built in', builtIn],
 ])('%s: SIGTERM', (_, rows) => {
@@ -1067,61 +1071,63 @@ describe.each([
   })
 })
 
-describe.skipIf(absent)('with the real server: what is under way at SIGTERM is answered before the connection is closed', () => {
-  const servers: Partial<Record<'postgres' | 'redis', Server>> = {}
-  beforeAll(async () => {
-    servers.postgres = await startServer('postgres')
-    servers.redis = await startServer('redis')
-  }, 30_000)
-  afterAll(() => Promise.all([servers.postgres?.stop(), servers.redis?.stop()]))
+describe
+  .skipIf(absent)
+  .concurrent('with the real server: what is under way at SIGTERM is answered before the connection is closed', () => {
+    const servers: Partial<Record<'postgres' | 'redis', Server>> = {}
+    beforeAll(async () => {
+      servers.postgres = await startServer('postgres')
+      servers.redis = await startServer('redis')
+    }, 30_000)
+    afterAll(() => Promise.all([servers.postgres?.stop(), servers.redis?.stop()]))
 
-  const at = `{ host: '127.0.0.1', port: +process.env.PORT, user: 'postgres', database: 'postgres' }`
-  const rows: { row: string; server: 'postgres' | 'redis'; make: string; under: string }[] = [
-    {
-      row: 'pg Pool',
-      server: 'postgres',
-      make: `const x = new (require('pg').Pool)(${at})`,
-      under: `x.query('select pg_sleep(0.3)')`,
-    },
-    { row: 'postgres', server: 'postgres', make: `const x = require('postgres')(${at})`, under: 'x`select pg_sleep(0.3)`' },
-    {
-      row: 'knex with pg',
-      server: 'postgres',
-      make: `const x = require('knex')({ client: 'pg', connection: ${at} })`,
-      under: `x.raw('select pg_sleep(0.3)')`,
-    },
-    {
-      row: 'ioredis',
-      server: 'redis',
-      make: `const { Redis } = require('ioredis'); const x = new Redis({ port: +process.env.PORT }); await x.ping()`,
-      under: `x.blpop('nothing', 0.3)`,
-    },
-    {
-      row: 'redis',
-      server: 'redis',
-      make: `const x = await require('redis').createClient({ socket: { port: +process.env.PORT } }).connect()`,
-      under: `x.blPop('nothing', 0.3)`,
-    },
-  ]
-  test.each(named(rows))('%s', async (_, { server, make, under }) => {
-    const source = `${clients}${make}
+    const at = `{ host: '127.0.0.1', port: +process.env.PORT, user: 'postgres', database: 'postgres' }`
+    const rows: { row: string; server: 'postgres' | 'redis'; make: string; under: string }[] = [
+      {
+        row: 'pg Pool',
+        server: 'postgres',
+        make: `const x = new (require('pg').Pool)(${at})`,
+        under: `x.query('select pg_sleep(0.3)')`,
+      },
+      { row: 'postgres', server: 'postgres', make: `const x = require('postgres')(${at})`, under: 'x`select pg_sleep(0.3)`' },
+      {
+        row: 'knex with pg',
+        server: 'postgres',
+        make: `const x = require('knex')({ client: 'pg', connection: ${at} })`,
+        under: `x.raw('select pg_sleep(0.3)')`,
+      },
+      {
+        row: 'ioredis',
+        server: 'redis',
+        make: `const { Redis } = require('ioredis'); const x = new Redis({ port: +process.env.PORT }); await x.ping()`,
+        under: `x.blpop('nothing', 0.3)`,
+      },
+      {
+        row: 'redis',
+        server: 'redis',
+        make: `const x = await require('redis').createClient({ socket: { port: +process.env.PORT } }).connect()`,
+        under: `x.blPop('nothing', 0.3)`,
+      },
+    ]
+    test.each(named(rows))('%s', async (_, { server, make, under }) => {
+      const source = `${clients}${make}
       closeOnExit(x, { name: 'x' })
       ${under}.then(() => say('answered'))
       await sleep(50)
       say('ready')
       hold()`
-    const { signal, stderr, lines, report } = await runAndKill(source, 'SIGTERM', { env: { PORT: `${servers[server]?.port}` } })
-    const hooks = report?.hooks.map(({ name, status }) => `${name} ${status}`)
-    expect({ signal, stderr, lines, hooks }).toEqual({
-      signal: 'SIGTERM',
-      stderr: '',
-      lines: ['ready', 'answered'],
-      hooks: ['x ok'],
+      const { signal, stderr, lines, report } = await runAndKill(source, 'SIGTERM', { env: { PORT: `${servers[server]?.port}` } })
+      const hooks = report?.hooks.map(({ name, status }) => `${name} ${status}`)
+      expect({ signal, stderr, lines, hooks }).toEqual({
+        signal: 'SIGTERM',
+        stderr: '',
+        lines: ['ready', 'answered'],
+        hooks: ['x ok'],
+      })
     })
   })
-})
 
-test('registered twice: its callback is waited for all the same', async () => {
+test.concurrent('registered twice: its callback is waited for all the same', async () => {
   const { code, lines, stderr } = await run(`${clients}
     const x = { end(callback) { setTimeout(() => { say('closed'); callback() }, 20) } }
     closeOnExit(x, { name: 'one' })
@@ -1131,7 +1137,7 @@ test('registered twice: its callback is waited for all the same', async () => {
   expect({ code, lines, stderr }).toEqual({ code: 0, lines: ['closed', 'two ok'], stderr: '' })
 })
 
-test('registered twice: an async method stays out of the synchronous part', async () => {
+test.concurrent('registered twice: an async method stays out of the synchronous part', async () => {
   const { lines } = await run(`${clients}
     const x = { async close() { say('closing') } }
     closeOnExit(x)
@@ -1140,7 +1146,7 @@ test('registered twice: an async method stays out of the synchronous part', asyn
   expect(lines).toEqual([])
 })
 
-test.each([
+test.concurrent.each([
   ['throws at every look', 'new Proxy({}, { get() { throw new Error("no") } })'],
   ['is revoked', '(({ proxy, revoke }) => (revoke(), proxy))(Proxy.revocable({}, {}))'],
 ])('a proxy that %s: ERR_EXODOS_INVALID_ARG', async (_, proxy) => {

@@ -1,7 +1,7 @@
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import {
   begin,
   failed,
@@ -21,6 +21,9 @@ import {
 } from './support/deaths.js'
 import { type Ended, node, nodeMajor, type ProgramOptions, run, start } from './support/program.js'
 import { asInit, canUnshare, isAlive, main } from './support/supervise.js'
+
+// They wait more than they work.
+vi.setConfig({ maxConcurrency: 3 })
 
 const head = `${imports}
 import fs from 'node:fs'
@@ -71,7 +74,7 @@ async function killWithGuardian(source: string, place = makePlace()): Promise<Ow
 
 const lines = ({ dir }: Place) => (existsSync(join(dir, 'log')) ? readFileSync(join(dir, 'log'), 'utf8').trim().split('\n') : [])
 
-describe('a file of the user’s called lease stays', () => {
+describe.concurrent('a file of the user’s called lease stays', () => {
   const listens = "until(() => fs.readdirSync(state + '/owners').some((owner) => isThere(state + '/owners/' + owner + '/lease')))"
   // Descriptors of a directory with such a file, where that of the owner's directory might have been.
   const opens = `
@@ -113,7 +116,7 @@ describe('a file of the user’s called lease stays', () => {
   })
 })
 
-describe('kept is kept', () => {
+describe.concurrent('kept is kept', () => {
   const blocks: Record<string, string> = {
     'await using': 'it.keep(); await it[Symbol.asyncDispose]()',
     using: 'it.keep(); it[Symbol.dispose]()',
@@ -139,7 +142,7 @@ describe('kept is kept', () => {
   })
 })
 
-describe('a lock while the exit hooks run', () => {
+describe.concurrent('a lock while the exit hooks run', () => {
   const waits = `
     const file = place + '/lock'
     await lockFile(file)
@@ -176,7 +179,7 @@ describe('a lock while the exit hooks run', () => {
   })
 })
 
-test(
+test.concurrent(
   'a tree of a dead owner with something in it that one who lives has recorded: kept, and done when that one has ended',
   SLOW,
   async () => {
@@ -197,7 +200,7 @@ test(
   },
 )
 
-describe('recorded by two who live: the first to end leaves it to the other', () => {
+describe.concurrent('recorded by two who live: the first to end leaves it to the other', () => {
   const things = {
     path: "const it = durable.path(work + '/it')",
     socket: "const it = durable.socket(work + '/it')",
@@ -219,7 +222,7 @@ describe('recorded by two who live: the first to end leaves it to the other', ()
   )
 })
 
-test('a record that kills whoever does it does not keep the others from being done', SLOW, async () => {
+test.concurrent('a record that kills whoever does it does not keep the others from being done', SLOW, async () => {
   const place = makePlace()
   await run(
     `${prelude} tempDir({ parent: work }); durable.path(work + '/file'); fs.writeFileSync(work + '/file', '')
@@ -239,7 +242,7 @@ test('a record that kills whoever does it does not keep the others from being do
   }
 })
 
-describe('durable.call', () => {
+describe.concurrent('durable.call', () => {
   const calls: Record<string, string> = {
     'of a package without a file for require': "{ module: 'only', cwd: place }",
     'that leaves a timer open': "{ module: 'only', export: 'lingering', cwd: place }",
@@ -269,7 +272,7 @@ describe('durable.call', () => {
   })
 })
 
-describe('recover() twice at once: none returns before all is done', () => {
+describe.concurrent('recover() twice at once: none returns before all is done', () => {
   const both: Record<string, string> = {
     'in a thread': 'await Promise.all([1, 2].map(() => durable.recover().then(tell)))',
     'in two threads': `
@@ -290,7 +293,7 @@ describe('recover() twice at once: none returns before all is done', () => {
   })
 })
 
-describe('a worker is terminated: what it has recorded is done while the process lives', () => {
+describe.concurrent('a worker is terminated: what it has recorded is done while the process lives', () => {
   const makes = "faces.then(([{ tempDir }]) => { tempDir({ parent: work }); parentPort.postMessage(''); hold() })"
   const nested = `
     const source = ${JSON.stringify(makes)}
@@ -317,7 +320,7 @@ describe('a worker is terminated: what it has recorded is done while the process
   })
 })
 
-describe('the executor’s file', () => {
+describe.concurrent('the executor’s file', () => {
   const executors = ({ state }: Place) => readdirSync(state).filter((name) => name.startsWith('executor-'))
 
   test('threads that begin at the same time in a new state directory', async () => {
@@ -354,7 +357,7 @@ describe('the executor’s file', () => {
   })
 })
 
-describe('a socket without made()', () => {
+describe.concurrent('a socket without made()', () => {
   test.each([
     ['SIGTERM', "process.kill(process.pid, 'SIGTERM'); hold()"],
     ['process.exit', 'process.exit()'],
@@ -375,34 +378,39 @@ describe('a socket without made()', () => {
 
 const isolated = canUnshare()
 
-test.skipIf(!isolated)(
-  `a container does what a dead one has left: another doesn’t begin beside it${isolated ? '' : ' (unshare --pid is not permitted here)'}`,
-  SLOW,
-  async () => {
-    const place = makePlace()
-    const inContainer = (source: string) =>
-      start(prelude + source, { env: place.env, timeout: 60_000, command: (path) => asInit(node, path) })
-    const owner = inContainer(`
+test
+  .skipIf(!isolated)
+  .concurrent(
+    `a container does what a dead one has left: another doesn’t begin beside it${isolated ? '' : ' (unshare --pid is not permitted here)'}`,
+    SLOW,
+    async () => {
+      const place = makePlace()
+      const inContainer = (source: string) =>
+        start(prelude + source, { env: place.env, timeout: 60_000, command: (path) => asInit(node, path) })
+      const owner = inContainer(`
       durable.command(note('begin', '; sleep 3; echo end >>"$0"'))
       await until(() => fs.readdirSync(state + '/owners').some((owner) => isThere(state + '/owners/' + owner + '/lease')))
       ${wait}`)
-    await owner.until('ready')
-    owner.kill('SIGKILL')
-    await owner.ended
-    // Its guardian is of the container, and has ended with it.
-    const first = inContainer("await durable.recover(); say('done ' + fs.readFileSync(log, 'utf8').split('\\n').join(' '))")
-    await until('the first is at it', () => lines(place).length > 0)
-    const second = inContainer("await durable.recover(); say('done ' + fs.readFileSync(log, 'utf8').split('\\n').join(' '))")
-    const ended = await Promise.all([first.ended, second.ended])
-    expect(ended.map(({ stdout }) => stdout)).toEqual(['done begin end \n', 'done begin end \n'])
-    expect(owners(place)).toEqual([])
-  },
-)
+      await owner.until('ready')
+      owner.kill('SIGKILL')
+      await owner.ended
+      // Its guardian is of the container, and has ended with it.
+      const first = inContainer("await durable.recover(); say('done ' + fs.readFileSync(log, 'utf8').split('\\n').join(' '))")
+      await until('the first is at it', () => lines(place).length > 0)
+      const second = inContainer("await durable.recover(); say('done ' + fs.readFileSync(log, 'utf8').split('\\n').join(' '))")
+      const ended = await Promise.all([first.ended, second.ended])
+      expect(ended.map(({ stdout }) => stdout)).toEqual(['done begin end \n', 'done begin end \n'])
+      expect(owners(place)).toEqual([])
+    },
+  )
 
-test('a guardian that keeps the records itself was stopped: what is cancelled meanwhile is not done', SLOW, async () => {
-  const place = makePlace()
-  await run(
-    `${prelude}
+test.concurrent(
+  'a guardian that keeps the records itself was stopped: what is cancelled meanwhile is not done',
+  SLOW,
+  async () => {
+    const place = makePlace()
+    await run(
+      `${prelude}
     durable.command(note('kept'))
     const before = children()
     const cancelled = durable.command(note('cancelled'))
@@ -413,13 +421,14 @@ test('a guardian that keeps the records itself was stopped: what is cancelled me
     for (const pid of before) try { process.kill(pid, 'SIGCONT') } catch {}
     await until(() => children().some((pid) => !before.includes(pid) && !isZombie(pid)))
     die()`,
-    { env: { ...place.env, EXODOS_STATE_DIR: '/proc/none' }, timeout: 60_000 },
-  )
-  await until('the one that is left is done', () => lines(place).includes('kept'))
-  expect(lines(place)).toEqual(['kept'])
-})
+      { env: { ...place.env, EXODOS_STATE_DIR: '/proc/none' }, timeout: 60_000 },
+    )
+    await until('the one that is left is done', () => lines(place).includes('kept'))
+    expect(lines(place)).toEqual(['kept'])
+  },
+)
 
-describe('a clock that is wrong', () => {
+describe.concurrent('a clock that is wrong', () => {
   const clocks: Record<string, string> = {
     'set back': 'Date.now = () => now() - 5000',
     'set back, a date of its own': 'globalThis.Date = class extends Date { static now() { return now() - 5000 } }',
@@ -447,7 +456,7 @@ describe('a clock that is wrong', () => {
   })
 })
 
-describe('run() is under way when the process leaves: done once', () => {
+describe.concurrent('run() is under way when the process leaves: done once', () => {
   const ways = {
     exit: 'exit()',
     SIGTERM: "process.kill(process.pid, 'SIGTERM')",
@@ -467,7 +476,7 @@ describe('run() is under way when the process leaves: done once', () => {
   })
 })
 
-describe('the state directory was removed while the program runs: SIGKILL leaves nothing', () => {
+describe.concurrent('the state directory was removed while the program runs: SIGKILL leaves nothing', () => {
   const looks: Record<string, string> = {
     'after durable.status()': 'const { guarded, reason } = durable.status(); if (!guarded) say(reason)',
     'a second later': 'await until(() => { tempDir({ parent: work }); return isThere(state) })',
@@ -490,7 +499,7 @@ describe('the state directory was removed while the program runs: SIGKILL leaves
   })
 })
 
-test('made() with nothing there: what comes later is somebody else’s', async () => {
+test.concurrent('made() with nothing there: what comes later is somebody else’s', async () => {
   const place = makePlace()
   await run(
     `${prelude}
@@ -506,7 +515,7 @@ test('made() with nothing there: what comes later is somebody else’s', async (
   expect(readdirSync(place.work)).toEqual(['file'])
 })
 
-test('a worker finds something to be recovered and ends: no zombie is left', SLOW, async () => {
+test.concurrent('a worker finds something to be recovered and ends: no zombie is left', SLOW, async () => {
   const { place } = await killWithGuardian("durable.path(work + '/nothing');")
   const { lines: told } = await said(
     place,
@@ -528,7 +537,7 @@ test('a worker finds something to be recovered and ends: no zombie is left', SLO
   expect(told).toEqual(['0'])
 })
 
-describe("somebody has emitted 'exit'", () => {
+describe.concurrent("somebody has emitted 'exit'", () => {
   test.each([
     ['natural end', ''],
     ['process.exit', 'process.exit()'],
@@ -548,7 +557,7 @@ describe("somebody has emitted 'exit'", () => {
   })
 })
 
-describe('with the permission model of Node', () => {
+describe.concurrent('with the permission model of Node', () => {
   const flag = nodeMajor >= 24 ? '--permission' : '--experimental-permission'
   const may = (place: Place, ...reads: string[]) => [
     flag,
@@ -585,7 +594,7 @@ describe('with the permission model of Node', () => {
   })
 })
 
-test('a worker whose descriptors Node does not look after: done when the process has ended', async () => {
+test.concurrent('a worker whose descriptors Node does not look after: done when the process has ended', async () => {
   const place = makePlace()
   await said(
     place,
@@ -597,7 +606,7 @@ test('a worker whose descriptors Node does not look after: done when the process
   await until('it is gone', () => readdirSync(place.work).length === 0)
 })
 
-test('many copies of exodos in a thread have one journal, few descriptors, and all is cleaned', async () => {
+test.concurrent('many copies of exodos in a thread have one journal, few descriptors, and all is cleaned', async () => {
   const owner = await begin(
     `${prelude}
     const dist = new URL('.', import.meta.resolve('exodos/temp'))
@@ -624,7 +633,7 @@ test('many copies of exodos in a thread have one journal, few descriptors, and a
   await untilClean(owner, [])
 })
 
-test('what only a newer version can do is kept, however often recover() is called', async () => {
+test.concurrent('what only a newer version can do is kept, however often recover() is called', async () => {
   const { place } = await killWithGuardian("durable.path(work + '/nothing');")
   const [owner = ''] = owners(place)
   const journal = readdirSync(join(place.state, 'owners', owner)).find((name) => name.endsWith('.journal')) as string
@@ -641,7 +650,7 @@ test('what only a newer version can do is kept, however often recover() is calle
   }
 })
 
-test('the guardian of a thread is killed: replaced', async () => {
+test.concurrent('the guardian of a thread is killed: replaced', async () => {
   const { place, program } = await begin(
     `${prelude}
     const worker = inWorker(\`faces.then(([{ tempDir }, { durable }]) => {
@@ -665,7 +674,7 @@ test('the guardian of a thread is killed: replaced', async () => {
   await program.ended
 })
 
-describe('only looked at: no state directory is made', () => {
+describe.concurrent('only looked at: no state directory is made', () => {
   test.each([
     ['recover, dry', 'await durable.recover({ dryRun: true })'],
     ['recover', 'await durable.recover()'],
@@ -681,7 +690,7 @@ describe('only looked at: no state directory is made', () => {
   })
 })
 
-test('no descriptors are left: a process is not taken for one that has ended', SLOW, async () => {
+test.concurrent('no descriptors are left: a process is not taken for one that has ended', SLOW, async () => {
   const place = makePlace()
   const source = `${prelude}
     const child = spawn('sleep', ['600'], { stdio: 'ignore' })
@@ -698,7 +707,7 @@ test('no descriptors are left: a process is not taken for one that has ended', S
   await until('it has ended', () => !isAlive(Number(pid)))
 })
 
-test('names of what a scope owns are those it has alone', async () => {
+test.concurrent('names of what a scope owns are those it has alone', async () => {
   const { lines: told } = await said(
     makePlace(),
     `
@@ -713,7 +722,7 @@ test('names of what a scope owns are those it has alone', async () => {
   expect(told).toEqual(['true', 'true', 'true', 'true'])
 })
 
-test.each([
+test.concurrent.each([
   ['keep', 'tempDir({ parent: work })', 'remove', 'keep'],
   ['cancel', 'Object.assign(durable.path(tree, { tree: true }), { path: tree })', 'run', 'cancel'],
 ])('%s while the tree is being removed: what is there then stays', async (_, make, remove, stop) => {
@@ -737,7 +746,7 @@ test.each([
   expect(told).toEqual(['0'])
 })
 
-test('a socket without made(): run() says what it has done', async () => {
+test.concurrent('a socket without made(): run() says what it has done', async () => {
   const place = makePlace()
   const ended = await run(
     `${prelude}
@@ -753,7 +762,7 @@ test('a socket without made(): run() says what it has done', async () => {
   await until('it is gone', () => readdirSync(place.work).length === 0)
 })
 
-test('a socket that its server has removed: nothing is left to be done after the exit', async () => {
+test.concurrent('a socket that its server has removed: nothing is left to be done after the exit', async () => {
   const place = makePlace()
   await said(
     place,
@@ -768,7 +777,7 @@ test('a socket that its server has removed: nothing is left to be done after the
   expect(helpersOf(place).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith(node))).toEqual([])
 })
 
-test('a tree with something in it that another who lives has recorded: the exit does not fail', SLOW, async () => {
+test.concurrent('a tree with something in it that another who lives has recorded: the exit does not fail', SLOW, async () => {
   const place = makePlace()
   mkdirSync(join(place.work, 'tree'))
   const living = await begin(`${prelude} tempFile({ parent: work + '/tree' }); ${wait}`, {}, place)

@@ -1,7 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
-import { type Program, run, start } from './support/program.js'
+import { describe, expect, test, vi } from 'vitest'
+import { type Program, poll, run, start } from './support/program.js'
+
+// They wait more than they work.
+vi.setConfig({ maxConcurrency: 3 })
 
 const prelude = `
 import { closeOnExit, configure, onExit, runExitHooks } from 'exodos'
@@ -29,7 +32,7 @@ const ways: Record<string, string> = {
   SIGKILL: "process.kill(process.pid, 'SIGKILL'); hold()",
 }
 
-const poll = { timeout: 20_000, interval: 20 }
+const limits = { timeout: 20_000, interval: 20 }
 const list = (dir: string) => (existsSync(dir) ? readdirSync(dir).map((name) => join(dir, name)) : [])
 const notesIn = (dir: string) =>
   existsSync(join(dir, 'notes')) ? readFileSync(join(dir, 'notes'), 'utf8').split('\n').filter(Boolean) : []
@@ -41,7 +44,7 @@ async function expectOver({ dir }: { dir: string }): Promise<void> {
     list(join(dir, 'state/owners'))
       .flatMap(list)
       .filter((file) => file.endsWith('.journal') && existsSync(file) && readFileSync(file).length > 0)
-  await expect.poll(journals, poll).toEqual([])
+  await poll(journals, limits).toEqual([])
 }
 
 async function said(source: string, options = {}): Promise<unknown[]> {
@@ -51,7 +54,7 @@ async function said(source: string, options = {}): Promise<unknown[]> {
   return ended.lines.map((line) => JSON.parse(line))
 }
 
-test('an import makes no file, no process and no listener, and does not hold the process', async () => {
+test.concurrent('an import makes no file, no process and no listener, and does not hold the process', async () => {
   const source = `
     import { readdirSync, readFileSync } from 'node:fs'
     const listeners = () => process.eventNames().map((name) => [String(name), process.listenerCount(name)])
@@ -65,7 +68,7 @@ test('an import makes no file, no process and no listener, and does not hold the
   expect(readdirSync(dir)).toEqual(['program.mjs'])
 })
 
-describe('bad input is refused, by name, and nothing is recorded', () => {
+describe.concurrent('bad input is refused, by name, and nothing is recorded', () => {
   const path = /^ERR_EXODOS_INVALID_ARG durable\.path\(path, options\): expected /
   const child = /^ERR_EXODOS_INVALID_ARG durable\.process\(process\): expected a child process, or the pid of one/
   const argv = /^ERR_EXODOS_INVALID_ARG durable\.command\(argv\): expected a program and its arguments, as a list, got ./
@@ -207,7 +210,7 @@ describe('bad input is refused, by name, and nothing is recorded', () => {
   })
 })
 
-describe('once', () => {
+describe.concurrent('once', () => {
   const cases: [act: string, times: number][] = [
     ['await r.run()', 1],
     ['r.runSync()', 1],
@@ -233,7 +236,7 @@ describe('once', () => {
 
   test.each(Object.keys(ways))('on the way out: %s', async (way) => {
     const ended = await run(`${prelude}durable.command(note('done'))\n${ways[way]}`)
-    await expect.poll(() => notesIn(ended.dir), poll).toEqual(['done'])
+    await poll(() => notesIn(ended.dir), limits).toEqual(['done'])
     await expectOver(ended)
     expect(notesIn(ended.dir)).toEqual(['done'])
   })
@@ -253,7 +256,7 @@ describe('once', () => {
   })
 })
 
-describe('its place among the hooks', () => {
+describe.concurrent('its place among the hooks', () => {
   const mixed = `
     onExit(() => fs.appendFileSync('notes', '1\\n'))
     durable.command(note('2'))
@@ -268,7 +271,7 @@ describe('its place among the hooks', () => {
 
   test('the guardian does them newest first, too', async () => {
     const ended = await run(`${prelude}for (const n of [1, 2, 3]) durable.command(note(n))\n${ways.SIGKILL}`)
-    await expect.poll(() => notesIn(ended.dir), poll).toEqual(['3', '2', '1'])
+    await poll(() => notesIn(ended.dir), limits).toEqual(['3', '2', '1'])
     await expectOver(ended)
   })
 
@@ -300,7 +303,7 @@ describe('its place among the hooks', () => {
   })
 })
 
-describe('durable.socket', () => {
+describe.concurrent('durable.socket', () => {
   const server = `
     const at = here + '/s'
     const record = durable.socket(at)
@@ -315,7 +318,7 @@ describe('durable.socket', () => {
     await program.until('ready')
     program.kill(signal)
     const ended = await program.ended
-    await expect.poll(() => existsSync(join(ended.dir, 's')), poll).toBe(false)
+    await poll(() => existsSync(join(ended.dir, 's')), limits).toBe(false)
     await expectOver(ended)
   })
 
@@ -368,7 +371,7 @@ function guardiansOf({ child }: Program): number[] {
   return readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 }
 
-describe('durable.process', () => {
+describe.concurrent('durable.process', () => {
   /** The child's own child leaves its group, as daemons do. */
   const family = (options: string) => `
     const grandchild = "require('node:child_process').spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })"
@@ -393,13 +396,13 @@ describe('durable.process', () => {
 
   test.each(Object.keys(ways))('a child that does not hear, with all that has its cookie: %s', async (way) => {
     const ended = await run(prelude + family("group: true, cookie: 'FAMILY=ours' + process.pid") + ways[way])
-    await expect.poll(() => alive(ended.dir), poll).toEqual([false, false])
+    await poll(() => alive(ended.dir), limits).toEqual([false, false])
     await expectOver(ended)
   })
 
   test.each(Object.keys(ways))('alone, without its grandchild: %s', async (way) => {
     const ended = await run(prelude + family('') + ways[way])
-    await expect.poll(() => alive(ended.dir), poll).toEqual([false, true])
+    await poll(() => alive(ended.dir), limits).toEqual([false, true])
     await expectOver(ended)
     process.kill(Number(readFileSync(join(ended.dir, 'pids'), 'utf8').split(' ')[1]), 'SIGKILL')
   })
@@ -422,7 +425,7 @@ describe('durable.process', () => {
   })
 })
 
-describe('durable.command', () => {
+describe.concurrent('durable.command', () => {
   test.each(Object.keys(ways))('cwd, and no environment but what was given and programs need: %s', async (way) => {
     const ended = await run(
       `${prelude}
@@ -431,7 +434,7 @@ describe('durable.command', () => {
       ${ways[way]}`,
       { env: { SECRET: 'no', NODE_OPTIONS: '--no-warnings' } },
     )
-    await expect.poll(() => notesIn(ended.dir).length, poll).toBeGreaterThan(0)
+    await poll(() => notesIn(ended.dir).length, limits).toBeGreaterThan(0)
     const lines = notesIn(ended.dir)
     expect(lines[0]).toBe(join(ended.dir, 'work'))
     expect(lines).toContain('GIVEN=a b')
@@ -453,7 +456,7 @@ describe('durable.command', () => {
     expect(ended.code).toBe(1)
     expect(ended.stderr).toMatch(error)
     expect(ended.report?.hooks[0]).toMatchObject({ status: 'failed', error: { message: expect.stringMatching(error) } })
-    await expect.poll(() => failedIn(ended.dir).length, poll).toBe(1)
+    await poll(() => failedIn(ended.dir).length, limits).toBe(1)
     expect(notesIn(ended.dir)).toEqual(Array(5).fill('tried'))
     const { lines } = await run(
       `${prelude}
@@ -469,7 +472,7 @@ describe('durable.command', () => {
     const source = "durable.command(['/nowhere/program']).run().catch(({ code }) => { say(code); process.reallyExit(0) })"
     const ended = await run(prelude + source)
     expect(ended.stdout).toBe('"ENOENT"\n')
-    await expect.poll(() => failedIn(ended.dir).length, poll).toBe(1)
+    await poll(() => failedIn(ended.dir).length, limits).toBe(1)
   })
 
   test('what it prints does not reach ours', async () => {
@@ -481,7 +484,7 @@ describe('durable.command', () => {
   })
 })
 
-describe('durable.call', () => {
+describe.concurrent('durable.call', () => {
   const module = `
     fs.writeFileSync('module.mjs', \`
       import { appendFileSync } from 'node:fs'
@@ -512,7 +515,7 @@ describe('durable.call', () => {
     '%s: %s',
     async (way, call, args) => {
       const ended = await run(`${prelude}${module}${call}\n${ways[way]}`)
-      await expect.poll(() => notesIn(ended.dir).map((line) => JSON.parse(line)), poll).toEqual([args])
+      await poll(() => notesIn(ended.dir).map((line) => JSON.parse(line)), limits).toEqual([args])
       await expectOver(ended)
     },
   )
@@ -528,12 +531,12 @@ describe('durable.call', () => {
     const ended = await run(`${prelude}onExit(() => {})\n${module}${call}`)
     expect(ended.code).toBe(1)
     expect(ended.report?.hooks[0]).toMatchObject({ status: 'failed', error: { message: expect.stringMatching(error) } })
-    await expect.poll(() => failedIn(ended.dir).length, poll).toBe(1)
+    await poll(() => failedIn(ended.dir).length, limits).toBe(1)
     expect(notesIn(ended.dir).length).toBe(tries)
   })
 })
 
-describe('durable.configure and durable.status', () => {
+describe.concurrent('durable.configure and durable.status', () => {
   test.each(['process', 'power'])("durability '%s', a state directory of one's own", async (durability) => {
     const ended = await run(`${prelude}
       process.env.EXODOS_STATE_DIR = here + '/unused'
@@ -544,7 +547,7 @@ describe('durable.configure and durable.status', () => {
       ${ways.SIGKILL}`)
     const status = { guarded: true, stateDir: `${ended.dir}/state`, records: 20, failed: 0 }
     expect(JSON.parse(ended.stdout)).toEqual([status, false])
-    await expect.poll(() => readdirSync(ended.dir).filter((name) => /^\d+$/.test(name)), poll).toEqual([])
+    await poll(() => readdirSync(ended.dir).filter((name) => /^\d+$/.test(name)), limits).toEqual([])
     await expectOver(ended)
   })
 

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { node, prelude, start } from './support/program.js'
+import { node, poll, prelude, start } from './support/program.js'
 import { aliveInGroup, exodosRun } from './support/supervise.js'
 
 const limits = ['--grace=2s', '--kill-after=1s']
@@ -85,7 +85,7 @@ describe('after a free Node is as after an error', () => {
   })
 })
 
-describe('the ladder', () => {
+describe.concurrent('the ladder', () => {
   const deaf = `process.on('SIGTERM', () => {}); setInterval(() => {}, 50); console.log('ready ' + process.pid)`
 
   test('stands still while the program is stopped, and goes on to its end', async () => {
@@ -109,7 +109,7 @@ describe('the ladder', () => {
     const command = (file: string) => exodosRun(limits, ...exodosRun([], node, file))
     const { program, signal } = await terminate(deaf, { command })
     expect(signal).toBe('SIGKILL')
-    await expect.poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
+    await poll(() => aliveInGroup(program.child.pid as number), { timeout: 5000 }).toEqual([])
   })
 
   test('its directory is removed by somebody else: it ends as ever', async () => {

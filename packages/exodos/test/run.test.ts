@@ -35,9 +35,13 @@ async function inLanes<T>(items: T[], work: (item: T) => Promise<void>): Promise
 }
 
 describe('the exit status is passed on exactly', () => {
-  test('codes 0 to 255', { timeout: 60_000 }, async () => {
+  /** Those with a meaning to programs, shells and init systems, each of 128 + a signal, and some of the others. */
+  const special = (code: number) => code < 4 || (code >= 64 && code <= 66) || (code >= 124 && code <= 165) || code === 255
+  const codes = [...Array(256).keys()].filter((code) => special(code) || code % 16 === 15)
+
+  test('codes', { timeout: 60_000 }, async () => {
     const wrong: unknown[] = []
-    await inLanes([...Array(256).keys()], async (expected) => {
+    await inLanes(codes, async (expected) => {
       const { code, signal, stderr } = await run('', sh(`exit ${expected}`))
       if (code !== expected || signal || stderr) wrong.push({ expected, code, signal, stderr })
     })

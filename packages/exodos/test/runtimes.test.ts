@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import { type Ended, node, type ProgramOptions, prelude, run, runAndKill, start } from './support/program.js'
 import { isAlive, main } from './support/supervise.js'
+
+vi.setConfig({ maxConcurrency: 3 })
 
 /** What each runtime does, a row of docs/bun-and-deno.md each: the page is checked against this table, too. */
 interface Row {
@@ -437,7 +439,7 @@ afterAll(() => {
   if (better.length > 0) console.log(`holds now, other than the page says:\n${better.join('\n')}`)
 })
 
-describe.each(Object.keys(runtimes) as Runtime[])('%s', (runtime) => {
+describe.concurrent.each(Object.keys(runtimes) as Runtime[])('%s', (runtime) => {
   // What holds on Node is what the others are held against; other tests show it.
   if (!runtimes[runtime].isHere || (!runtimes.Bun.isHere && !runtimes.Deno.isHere)) {
     test.skip('needs the npm packages bun and deno: npm run test:runtimes installs them')
@@ -452,7 +454,7 @@ describe.each(Object.keys(runtimes) as Runtime[])('%s', (runtime) => {
   })
 })
 
-describe.skipIf(!runtimes.Deno.isHere)('Deno alone', () => {
+describe.skipIf(!runtimes.Deno.isHere).concurrent('Deno alone', () => {
   const deno = (...words: string[]): ProgramOptions => ({ env, command: (file) => [binary('deno'), 'run', ...words, file] })
 
   test('what SIGKILL has left behind is removed at the next start on Node', async () => {

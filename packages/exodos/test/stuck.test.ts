@@ -2,11 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test, vi } from 'vitest'
 import type { RunReport } from '../src/supervisor/supervise.js'
 import { connect } from '../src/supervisor/websocket.js'
 import type { Stuck } from '../src/watchdog/stuck.js'
 import { type Ended, node, type ProgramOptions, prelude, run, start } from './support/program.js'
+
+vi.setConfig({ maxConcurrency: 3 })
 
 const bin = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 const supervised = (...options: string[]) => ({
@@ -78,7 +80,7 @@ setTimeout(() => process.exit(3), 1)`
 /** A shell prints the status that it sees. */
 const inShell = { command: (file: string) => ['sh', '-c', '"$@"; echo "status $?"', 'sh', node, file] }
 
-describe('the watchdog', () => {
+describe.concurrent('the watchdog', () => {
   test.each([
     ['E25 an endless loop', 'for(;;)', 'drain'],
     ['E26 a catastrophic regular expression', 'regular expression', 'save'],
@@ -158,7 +160,7 @@ describe('the watchdog', () => {
   })
 })
 
-test('a program at a breakpoint in a hook, alone or under exodos run: not killed, and after that it leaves as ever', async () => {
+test.concurrent('a program at a breakpoint in a hook, alone or under exodos run: not killed, and after that it leaves as ever', async () => {
   const source = `${inHook("debugger; say('resumed')").replace(/^setTimeout.*/m, 'hold()')}
     import { url } from 'node:inspector'
     import { writeFileSync } from 'node:fs'
@@ -215,28 +217,32 @@ describe('exodos run', () => {
   test.each(KINDS)('C42 blocked by %s, wherever it is, then SIGTERM: bounded; its hooks run if it can be freed', async (kind) => {
     // What can be freed is, and then waits for nothing: on a starved machine to free it takes its time.
     const grace = NATIVE.includes(kind) ? 2 : 5
-    const seen = await lanes(Object.entries(PLACES), kind === 'execSync' ? 6 : 3, async ([place, how]) => {
-      const source = `${prelude}${kinds}
+    const seen = await lanes(
+      Object.entries(PLACES),
+      ['execSync', 'Atomics.wait'].includes(kind) ? 6 : 3,
+      async ([place, how]) => {
+        const source = `${prelude}${kinds}
 import { createServer } from 'node:http'
 onExit(async () => { await sleep(50); say('saved') }, { name: 'saves' })
 hold()
 const stuck = () => kinds['${kind}']()
 ${how}`
-      const ended = await timed(source, 'ready', 'SIGTERM', supervised('--grace', `${grace}s`, '--kill-after', '1s'))
-      const { signal, lines, stderr, after } = ended
-      const [blocked] = runReport(ended).blocked
-      const saved = lines.includes('saved')
-      const outcome = `${blocked?.freed ? 'freed' : 'not freed'}, ${saved ? 'hooks ran' : 'no hooks'}, ${signal}`
-      table.push(`| ${kind} | ${place} | ${reportedIn(blocked)} | ${outcome} | ${Math.round(after)} |`)
-      return {
-        place,
-        reported: reportedIn(blocked).replace(placeOf(source, kind), 'its place'),
-        outcome,
-        isTold: stderr.includes(blocked?.freed ? 'it was freed, and goes on' : "it can't be freed"),
-        answered: lines.includes('answered'),
-        inTime: after < (grace + 1) * 1000 + MARGIN || after,
-      }
-    })
+        const ended = await timed(source, 'ready', 'SIGTERM', supervised('--grace', `${grace}s`, '--kill-after', '1s'))
+        const { signal, lines, stderr, after } = ended
+        const [blocked] = runReport(ended).blocked
+        const saved = lines.includes('saved')
+        const outcome = `${blocked?.freed ? 'freed' : 'not freed'}, ${saved ? 'hooks ran' : 'no hooks'}, ${signal}`
+        table.push(`| ${kind} | ${place} | ${reportedIn(blocked)} | ${outcome} | ${Math.round(after)} |`)
+        return {
+          place,
+          reported: reportedIn(blocked).replace(placeOf(source, kind), 'its place'),
+          outcome,
+          isTold: stderr.includes(blocked?.freed ? 'it was freed, and goes on' : "it can't be freed"),
+          answered: lines.includes('answered'),
+          inTime: after < (grace + 1) * 1000 + MARGIN || after,
+        }
+      },
+    )
     const right = NATIVE.includes(kind)
       ? { reported: 'native code', outcome: 'not freed, no hooks, SIGKILL' }
       : { reported: 'its place', outcome: 'freed, hooks ran, SIGTERM' }
@@ -244,7 +250,9 @@ ${how}`
     const rows = Object.keys(PLACES).map((place) => ({ place, ...right, answered: answered(place), isTold: true, inTime: true }))
     expect(seen).toEqual(rows)
   })
+})
 
+describe.concurrent('exodos run', () => {
   test('C42 blocked by execSync of a command that heeds SIGTERM: sent that when the grace period is over, so hooks run', async () => {
     const source = `${prelude}${kinds}
       onExit(async () => { await sleep(50); say('saved') })

@@ -1,8 +1,11 @@
 import { chmodSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { transformSync } from 'esbuild'
-import { describe, expect, test } from 'vitest'
-import { type Ended, type ProgramOptions, run, start } from './support/program.js'
+import { describe, expect, test, vi } from 'vitest'
+import { type Ended, type ProgramOptions, poll, run, start } from './support/program.js'
+
+// They wait more than they work.
+vi.setConfig({ maxConcurrency: 3 })
 
 /** The program's own directories for state and temporary files. As root, rights would hinder nobody. */
 const prelude = `
@@ -61,7 +64,7 @@ function list(dir: string): string[] {
 
 /** Removed by the program itself, or soon by the guardian. */
 async function expectClean({ dir }: { dir: string }): Promise<void> {
-  await expect.poll(() => left(dir), { timeout: 15_000, interval: 20 }).toEqual([])
+  await poll(() => left(dir), { timeout: 15_000, interval: 20 }).toEqual([])
 }
 
 /** Runs a program to its end, after which all must be gone; what it said. */
@@ -71,11 +74,8 @@ async function said(source: string, options?: ProgramOptions): Promise<unknown[]
   return ended.lines.map((line) => JSON.parse(line))
 }
 
-describe('where it is made, how it is called, and who may use it', () => {
+describe.concurrent('where it is made, how it is called, and who may use it', () => {
   const name = (call: string) => `path.basename(${call}.path)`
-  const rights = (umask: number, ...calls: string[]) =>
-    `(process.umask(${umask}), [${calls.join()}].map(({ path }) => (fs.statSync(path).mode & 0o7777).toString(8)))`
-  const calls = ['tempDir()', 'tempFile()', 'tempDir({ mode: 0o777 })', 'tempFile({ mode: 0o666 })']
   const cases: [what: string, expression: string, expected: unknown][] = [
     ["begins with the program's name", name('tempDir()'), expect.stringMatching(/^program-[0-9a-f]{24}$/)],
     ['prefix', name("tempDir({ prefix: 'upload' })"), expect.stringMatching(/^upload-[0-9a-f]{24}$/)],
@@ -96,20 +96,29 @@ describe('where it is made, how it is called, and who may use it', () => {
       "path.basename(path.dirname(tempDir({ parent: tempDir({ prefix: 'outer' }).path }).path)).slice(0, 5)",
       'outer',
     ],
-    ['rights, umask 022', rights(0o022, ...calls), ['700', '600', '755', '644']],
-    ['rights, umask 077', rights(0o077, ...calls), ['700', '600', '700', '600']],
-    ['rights, umask 0', rights(0, ...calls), ['700', '600', '777', '666']],
     ['a file is empty', 'fs.readFileSync(tempFile().path).length', 0],
     ['1,000 names', 'new Set(Array.from({ length: 1000 }, () => tempFile().path)).size', 1000],
     ['is empty', 'fs.readdirSync(tempDir().path)', []],
     ['is shown by JSON', "Object.keys(JSON.parse(JSON.stringify(tempDir()))).includes('path')", true],
   ]
-  test.each(cases)('%s', async (_, expression, expected) => {
-    expect(await said(`say(${expression})`)).toEqual([expected])
+  test('all in one program', async () => {
+    const source = cases.map(([what, expression]) => `say([${JSON.stringify(what)}, ${expression}])`)
+    expect(await said(source.join('\n'))).toEqual(cases.map(([what, , expected]) => [what, expected]))
+  })
+
+  // Each in a program of its own, whose state directory is made with that mask, too.
+  test.each([
+    [0o022, ['700', '600', '755', '644']],
+    [0o077, ['700', '600', '700', '600']],
+    [0, ['700', '600', '777', '666']],
+  ])('rights, umask %i', async (umask, expected) => {
+    const made = ['tempDir()', 'tempFile()', 'tempDir({ mode: 0o777 })', 'tempFile({ mode: 0o666 })']
+    const rights = `[${made}].map(({ path }) => (fs.statSync(path).mode & 0o7777).toString(8))`
+    expect(await said(`process.umask(${umask}); say(${rights})`)).toEqual([expected])
   })
 })
 
-test('bad input is refused, by name, and nothing is made or recorded', async () => {
+test.concurrent('bad input is refused, by name, and nothing is made or recorded', async () => {
   const cases: [call: string, error: RegExp][] = [
     ['tempDir(null)', /^ERR_EXODOS_INVALID_ARG tempDir\(options\): expected an object, got null/],
     ["tempDir('/tmp')", /^ERR_EXODOS_INVALID_ARG tempDir\(options\): expected an object/],
@@ -147,7 +156,7 @@ test('bad input is refused, by name, and nothing is made or recorded', async () 
   expect(await said(source)).toEqual([...cases.map(([, error]) => expect.stringMatching(error)), [0, [], []]])
 })
 
-describe('removed or kept by hand', () => {
+describe.concurrent('removed or kept by hand', () => {
   const cases: [act: string, isThere: boolean][] = [
     ['await t.remove()', false],
     ['t.removeSync()', false],
@@ -162,13 +171,15 @@ describe('removed or kept by hand', () => {
     ['t.keep()', true],
     ['t.keep(); t.keep()', true],
   ]
-  for (const face of ['filled()', 'tempFile()']) {
-    test.each(cases)(`${face}: %s`, async (act, isThere) => {
-      const source = `const t = ${face}; ${act}; say([fs.existsSync(t.path), durable.status().records])
-        onExit(() => { if (${isThere}) fs.rmSync(t.path, { recursive: true }) }, { phase: 'flush' })`
-      expect(await said(source)).toEqual([[isThere, 0]])
-    })
-  }
+  test.each(['filled()', 'tempFile()'])('%s, one after another in one program', async (face) => {
+    const source = cases.map(
+      ([act, isThere]) => `{
+        const t = ${face}; ${act}; say([${JSON.stringify(act)}, fs.existsSync(t.path), durable.status().records])
+        onExit(() => { if (${isThere}) fs.rmSync(t.path, { recursive: true }) }, { phase: 'flush' })
+      }`,
+    )
+    expect(await said(source.join('\n'))).toEqual(cases.map(([act, isThere]) => [act, isThere, 0]))
+  })
 
   test.each(['process.exit(0)', "process.kill(process.pid, 'SIGKILL'); hold()"])(
     'what is to be kept is still there: %s',
@@ -178,8 +189,8 @@ describe('removed or kept by hand', () => {
       tempDir({ prefix: 'gone' })
       ${end}`)
       const names = () => readdirSync(join(ended.dir, 'tmp')).map((name) => name.split('-')[0])
-      await expect.poll(names, { timeout: 15_000 }).toEqual(expect.arrayContaining(['one', 'three', 'two']))
-      await expect.poll(() => names().length, { timeout: 15_000 }).toBe(3)
+      await poll(names, { timeout: 15_000 }).toEqual(expect.arrayContaining(['one', 'three', 'two']))
+      await poll(() => names().length, { timeout: 15_000 }).toBe(3)
     },
   )
 
@@ -206,7 +217,7 @@ describe('removed or kept by hand', () => {
   })
 })
 
-describe('whatever is in it', () => {
+describe.concurrent('whatever is in it', () => {
   const contents: Record<string, string> = {
     nothing: '',
     '1,000 files': "for (let n = 0; n < 1000; n++) fs.writeFileSync(dir + '/' + n, 'text')",
@@ -246,7 +257,7 @@ describe('whatever is in it', () => {
   })
 })
 
-describe('made wherever', () => {
+describe.concurrent('made wherever', () => {
   const places: Record<string, string> = {
     'at the top': 'filled()',
     'in another one': 'filled({ parent: filled().path })',
@@ -272,23 +283,23 @@ describe('made wherever', () => {
   })
 })
 
-describe('in a directory that everybody may write to', () => {
+describe.concurrent('in a directory that everybody may write to', () => {
   const open = "fs.mkdirSync('open'); fs.chmodSync('open', 0o777); const made = filled({ parent: 'open' })\n"
 
   test.each(Object.keys(ways))('removed: %s', async (way) => {
     const ended = await run(`${prelude}${open}${ways[way]}`)
-    await expect.poll(() => list(join(ended.dir, 'open')), { timeout: 15_000 }).toEqual([])
+    await poll(() => list(join(ended.dir, 'open')), { timeout: 15_000 }).toEqual([])
   })
 
   test.each(Object.keys(ways))('what somebody has put in its place is left alone: %s', async (way) => {
     const replaced = `fs.renameSync(made.path, 'open/theirs'); fs.mkdirSync(made.path); fs.writeFileSync(made.path + '/precious', '')\n`
     const ended = await run(`${prelude}${open}${replaced}process.on('exit', () => {})\n${ways[way]}`)
-    await expect.poll(() => liveOwners(ended.dir), { timeout: 15_000 }).toEqual([])
+    await poll(() => liveOwners(ended.dir), { timeout: 15_000 }).toEqual([])
     expect(list(join(ended.dir, 'open')).flatMap(list)).toEqual(expect.arrayContaining([expect.stringMatching('/precious$')]))
   })
 })
 
-describe('as the current directory', () => {
+describe.concurrent('as the current directory', () => {
   const cases = ['dir.path', "dir.path + '/a'"].flatMap((at) => Object.keys(ways).map((way) => [at, way] as const))
   test.each(cases)('%s, %s', async (at, way) => {
     await expectClean(await run(`${prelude}const dir = filled(); process.chdir(${at})\n${ways[way]}`))
@@ -299,7 +310,7 @@ describe('as the current directory', () => {
   })
 })
 
-describe('its place among the hooks', () => {
+describe.concurrent('its place among the hooks', () => {
   test.each(['natural end', 'process.exit', 'exit of exodos', 'SIGTERM', 'an error'])(
     '%s: what is in it is closed before',
     async (way) => {
@@ -322,7 +333,7 @@ describe('its place among the hooks', () => {
   })
 })
 
-describe('with no other face of exodos, or the one for libraries', () => {
+describe.concurrent('with no other face of exodos, or the one for libraries', () => {
   const bare = prelude
     .replace("import { closeOnExit, exit, onExit, scope } from 'exodos'\n", '')
     .replace(/import .*durable'\n/, '')
@@ -349,7 +360,7 @@ describe('with no other face of exodos, or the one for libraries', () => {
   )
 })
 
-describe('what cannot be removed', () => {
+describe.concurrent('what cannot be removed', () => {
   const locked = "fs.mkdirSync('locked'); const dir = filled({ parent: 'locked' }); fs.chmodSync('locked', 0o555)\n"
 
   test('is reported, and removed by the guardian once that is possible', async () => {
@@ -358,7 +369,7 @@ describe('what cannot be removed', () => {
     expect(removal).toMatchObject({ name: expect.stringContaining('remove '), status: 'failed' })
     expect(ended).toMatchObject({ code: 1, stderr: expect.stringContaining('EACCES') })
     chmodSync(join(ended.dir, 'locked'), 0o755)
-    await expect.poll(() => readdirSync(join(ended.dir, 'locked')), { timeout: 15_000 }).toEqual([])
+    await poll(() => readdirSync(join(ended.dir, 'locked')), { timeout: 15_000 }).toEqual([])
     await expectClean(ended)
   })
 
@@ -375,7 +386,7 @@ describe('what cannot be removed', () => {
   })
 })
 
-test('of a worker thread: gone when the thread was terminated, while the process lives', async () => {
+test.concurrent('of a worker thread: gone when the thread was terminated, while the process lives', async () => {
   const program = start(`${prelude}
     import { Worker } from 'node:worker_threads'
     const source = \`

@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Report } from '../src/core/report.js'
 import { begin, imports, makePlace, until, untilClean } from './support/deaths.js'
 import { type Ended, nodeMajor, type ProgramOptions, prelude, run, runAndKill, start } from './support/program.js'
 import { isAlive } from './support/supervise.js'
+
+// Those that wait are run beside each other; how busy the machine is counts for the others.
+vi.setConfig({ maxConcurrency: 2 })
 
 /** What each thread begins with; each line says in which thread it was said. */
 const head = (faces = prelude) => `${faces}
@@ -223,7 +226,7 @@ describe('what W does on its way out', () => {
     ).replace('if (isMainThread)', 'const memory = new Int32Array(new SharedArrayBuffer(4))\nif (isMainThread)')
 
   for (const [name, place, fate, lines, block] of blocks) {
-    test(`E52 ${name} in ${place} blocks W: ${fate} by worker.terminate(), main goes on`, async () => {
+    test.concurrent(`E52 ${name} in ${place} blocks W: ${fate} by worker.terminate(), main goes on`, async () => {
       const program = await run(blocked('tell(await worker.terminate())', place, block))
       expect(program.code).toBe(0)
       // Where nothing enters a call, what was sent may still be done when it returns.
@@ -231,7 +234,7 @@ describe('what W does on its way out', () => {
       expect(seen).toEqual([...lines, ended(1), 'M 1', 'M new', 'M old'])
     })
 
-    test(`E52 ${name} in ${place} blocks W: ${fate} after SIGTERM to main, in time`, async () => {
+    test.concurrent(`E52 ${name} in ${place} blocks W: ${fate} after SIGTERM to main, in time`, async () => {
       const program = await runAndKill(blocked(`tell('ready'); hold()`, place, block), 'SIGTERM')
       const inW = fate === 'terminated' ? [] : [...lines, ended(1)]
       expect(program).toMatchObject({ signal: 'SIGTERM', lines: ['M ready', 'M new', ...inW, 'M old'] })
@@ -251,7 +254,7 @@ describe('what W does on its way out', () => {
     })
   }
 
-  test('E52 a blocked loop, wherever it is: Node does not die of how it is left', async () => {
+  test.concurrent('E52 a blocked loop, wherever it is: Node does not die of how it is left', async () => {
     const places = {
       runInAsyncScope: `new AsyncResource('a').runInAsyncScope(block)`,
       'process.nextTick': 'process.nextTick(block)',
@@ -296,7 +299,7 @@ describe('what W does on its way out', () => {
     })
   })
 
-  test('E52 a hook that never returns, worker.terminate(): the synchronous ones after it are called', async () => {
+  test.concurrent('E52 a hook that never returns, worker.terminate(): the synchronous ones after it are called', async () => {
     const program = await run(
       both(`configure({ grace: '3s' }); tell(await worker.terminate())`, `hooks(); onExit(() => { for (;;); }); hold()`),
     )
@@ -304,7 +307,7 @@ describe('what W does on its way out', () => {
   })
 })
 
-describe('a second signal to main', () => {
+describe.concurrent('a second signal to main', () => {
   const again = `setTimeout(() => process.kill(process.pid, 'SIGINT'), 700)`
   test.each([
     ["a hook of W's hangs", `onExit(() => { ${again} })`, `; onExit(() => new Promise(() => {}), { timeout: '9s' })`],

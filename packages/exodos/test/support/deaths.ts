@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect } from 'vitest'
-import { type Program, type ProgramOptions, start } from './program.js'
+import { expect } from 'vitest'
+import { type Program, type ProgramOptions, start, whenOver } from './program.js'
 import { aliveInGroup, childrenOf, isAlive } from './supervise.js'
 
 /** Where one test makes what is to be cleaned. Short: a socket is in it. */
@@ -15,8 +15,6 @@ export interface Place {
   env: { EXODOS_STATE_DIR: string; PLACE: string }
 }
 
-const places = new Set<Place>()
-
 export function makePlace(): Place {
   const dir = mkdtempSync(join(tmpdir(), 'exodos-death-'))
   const place = {
@@ -25,7 +23,7 @@ export function makePlace(): Place {
     work: join(dir, 'work'),
     env: { EXODOS_STATE_DIR: join(dir, 'state'), PLACE: dir },
   }
-  places.add(place)
+  whenOver(() => removePlace(place))
   mkdirSync(place.work)
   writeFileSync(
     join(dir, 'note.mjs'),
@@ -34,19 +32,16 @@ export function makePlace(): Place {
   return place
 }
 
-afterEach(async () => {
-  for (const place of places) {
-    // A guardian outlives whatever a failed test has left; so does what the program was to end.
-    for (let left = processesOf(place); left.length > 0; left = processesOf(place)) {
-      for (const pid of left) if (isAlive(pid)) process.kill(pid, 'SIGKILL')
-      await pause()
-    }
-    rmSync(place.dir, { recursive: true, force: true })
+async function removePlace(place: Place): Promise<void> {
+  // A guardian outlives whatever a failed test has left; so does what the program was to end.
+  for (let left = processesOf(place); left.length > 0; left = processesOf(place)) {
+    for (const pid of left) kill(pid)
+    await pause()
   }
-  places.clear()
-})
+  rmSync(place.dir, { recursive: true, force: true })
+}
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, 5))
+const pause = () => new Promise((resolve) => setTimeout(resolve, 10))
 
 /** Waits for a condition; long enough for a machine that is busy. */
 export async function until<T>(what: string, condition: () => T | undefined | false): Promise<T> {

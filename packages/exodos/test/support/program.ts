@@ -1,7 +1,8 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterEach } from 'vitest'
+import { afterAll, aroundEach, type ExpectStatic, expect, type TestContext } from 'vitest'
 import type { Report } from '../../src/core/report.js'
 
 /** The Node that programs under test run on; the tests themselves run on the machine's own. */
@@ -51,16 +52,33 @@ export interface Program {
   ended: Promise<Ended>
 }
 
-const live = new Set<ChildProcess>()
-const dirs = new Set<string>()
+interface Running {
+  context?: TestContext
+  cleanups: (() => unknown)[]
+}
 
-afterEach(async () => {
-  for (const child of live) killGroup(child)
-  live.clear()
-  // A guardian may be tidying up in there.
-  for (const dir of dirs) rmSync(dir, { recursive: true, force: true, maxRetries: 5 })
-  dirs.clear()
+/** The test that a call belongs to, also where several run at once. */
+const current = new AsyncLocalStorage<Running>()
+const ofFile: Running = { cleanups: [] }
+
+aroundEach(async (runTest, context) => {
+  const test = { context, cleanups: [] }
+  await current.run(test, runTest)
+  await cleanUp(test)
 })
+afterAll(() => cleanUp(ofFile))
+
+async function cleanUp({ cleanups }: Running): Promise<void> {
+  for (const cleanup of cleanups.reverse()) await cleanup()
+}
+
+/** Calls it, newest first, when the test is over in which this is called; outside of tests, when the file is. */
+export function whenOver(cleanup: () => unknown): void {
+  ;(current.getStore() ?? ofFile).cleanups.push(cleanup)
+}
+
+/** `expect.poll` for tests that run at once: of the global one Vitest may not know to which of them it belongs. */
+export const poll: ExpectStatic['poll'] = (...args) => (current.getStore()?.context?.expect ?? expect).poll(...args)
 
 function killGroup(child: ChildProcess): void {
   try {
@@ -75,7 +93,8 @@ export function start(source: string, options: ProgramOptions = {}): Program {
   const { ext = 'mjs', nodeOptions = [], args = [], env = {}, timeout = 15_000 } = options
   mkdirSync(root, { recursive: true })
   const dir = mkdtempSync(join(root, 'p-'))
-  dirs.add(dir)
+  // A guardian may be tidying up in there.
+  whenOver(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }))
   const file = join(dir, `program.${ext}`)
   const reportFile = join(dir, 'report.json')
   writeFileSync(file, source)
@@ -95,7 +114,8 @@ export function start(source: string, options: ProgramOptions = {}): Program {
       ...env,
     },
   })
-  live.add(child)
+  let hasEnded = false
+  whenOver(() => hasEnded || killGroup(child))
   let stdout = ''
   let stderr = ''
   let look = () => {}
@@ -114,7 +134,7 @@ export function start(source: string, options: ProgramOptions = {}): Program {
     child.once('error', reject)
     child.once('close', (code, signal) => {
       clearTimeout(timer)
-      live.delete(child)
+      hasEnded = true
       look()
       const report = existsSync(reportFile) ? (JSON.parse(readFileSync(reportFile, 'utf8')) as Report) : undefined
       const lines = stdout.split('\n').filter(Boolean)

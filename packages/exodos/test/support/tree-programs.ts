@@ -1,9 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach } from 'vitest'
 import { allSeen, commandOf, isAlive } from '../../src/system/proc.js'
-import { type Ended, node, type Program, type ProgramOptions, start } from './program.js'
+import { type Ended, node, type Program, type ProgramOptions, start, whenOver } from './program.js'
 import { path } from './supervise.js'
 
 /** A process: a later one with the same pid has another start time. */
@@ -114,13 +113,6 @@ export interface TreeEnded extends Ended {
   readonly left: readonly string[]
 }
 
-const trees = new Set<Tree>()
-
-// Runs before the directories are removed.
-afterEach(async () => {
-  await Promise.all([...trees].map(endTree))
-})
-
 /** Starts a program in a directory with the programs of a tree. */
 export function startTree(source: string, { files = {}, ...options }: TreeOptions = {}): Tree {
   const program = start(source, {
@@ -157,7 +149,8 @@ export function startTree(source: string, { files = {}, ...options }: TreeOption
       }
     },
   }
-  trees.add(tree)
+  // Before the directory is removed.
+  whenOver(() => endTree(tree))
   return tree
 }
 
@@ -186,7 +179,6 @@ async function endTree(tree: Tree): Promise<void> {
     for (const each of left) kill(each)
     await pause()
   }
-  trees.delete(tree)
 }
 
 export function kill({ pid }: Pick<Born, 'pid'>, signal: NodeJS.Signals = 'SIGKILL'): void {

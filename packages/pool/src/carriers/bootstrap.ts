@@ -42,7 +42,7 @@ const early = []
 let hear = (message) => early.push(message)
 const start = (birth) => {${begin(`{
     birth,
-    post: (message) => process.connected && process.send(message, () => {}),
+    post: (message) => process.connected && process.send([birth.key, message], () => {}),
     listen: (given) => { hear = given; for (const message of early.splice(0)) hear(message) },
     close: () => process.disconnect(),
   }`)}}

@@ -38,7 +38,10 @@ class ProcessCarrier implements Carrier {
     this.child = spawn(process.execPath, words, settings)
     this.pid = this.child.pid
     this.label = `process ${this.pid}`
-    this.child.on('message', (message) => events.message(message as Message))
+    this.child.on('message', (told) => {
+      const [key, message] = Array.isArray(told) ? (told as unknown[]) : []
+      if (key === birth.key) events.message(message as Message)
+    })
     let isGone = false
     const gone = (code: number | null, signal: string | null, error?: unknown) => {
       if (!isGone) events.gone({ code, signal }, error)

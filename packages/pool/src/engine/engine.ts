@@ -32,7 +32,7 @@ export interface EngineEvents {
   /** Nothing waits and nothing runs any more, or something does again. */
   busy(isBusy: boolean): void
   /** A task has ended: `took` milliseconds in its worker. */
-  done(job: Job, isOk: boolean, took: number): void
+  done(job: Job, took: number): void
 }
 
 /** Runs tasks, by workers of its own or elsewhere. */

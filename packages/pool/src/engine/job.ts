@@ -6,7 +6,7 @@ import type { Queue } from './queue.js'
 export interface RunOptions {
   /** Asks the task to end (`ctx.signal`), and rejects at once with the signal's reason; a task that goes on loses its worker. */
   signal?: AbortSignal
-  /** The same when it has run for so long; rejects with `ERR_EXODOS_TASK_TIMEOUT`. Default: none. */
+  /** The same when it has run for so long; rejects with `ERR_EXODOS_TASK_TIMEOUT`. Default 0: no limit. */
   timeout?: Duration
   /** Higher ones are run first. Default 0. */
   priority?: number

@@ -276,7 +276,7 @@ export class LocalEngine implements Engine {
   private make(slot: number): Member {
     return new Member(++this.numbers, slot, this.start, this.settings, {
       ready: (each) => this.hearReady(each),
-      done: (each, job, isOk, took) => this.hearDone(each, job, isOk, took),
+      done: (each, job, took) => this.hearDone(each, job, took),
       returned: (_, jobs) => this.hearReturned(jobs),
       timedOut: (job) => this.hearTimeout(job),
       due: (each) => this.hearDue(each),
@@ -307,11 +307,11 @@ export class LocalEngine implements Engine {
     this.tellBusy()
   }
 
-  private hearDone(member: Member, job: Job, isOk: boolean, took: number): void {
+  private hearDone(member: Member, job: Job, took: number): void {
     this.sent--
     this.counts.tasksDone++
     this.failures = 0
-    this.events.done(job, isOk, took)
+    this.events.done(job, took)
     if (member.done >= this.settings.recycle.tasks) member.isDue = true
     if (member.isIdle) {
       this.replaceIfDue(member)
@@ -334,7 +334,8 @@ export class LocalEngine implements Engine {
 
   private hearGone(member: Member, end: End): void {
     this.seat(member.slot, undefined)
-    if (member.readyAt > 0) this.counts[member.isDisposed ? 'disposed' : member.receipts > 0 ? 'rescued' : 'killed']++
+    const { isDisposed, readyAt, receipts } = member
+    if (isDisposed || readyAt > 0 || receipts > 0) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
     this.settleLost(member, end)
     if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
     else if (!member.asked && member.done === 0 && performance.now() - member.readyAt < EARLY) this.backOff()

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import type { Carrier, CarrierEvents, StartCarrier } from '../carriers/carrier.js'
 import type { Job } from '../engine/job.js'
 import type { Settings } from '../engine/options.js'
@@ -13,7 +14,7 @@ export type LeaveReason = Extract<DisposeReason['kind'], 'close' | 'idle' | 'rec
 export interface MemberEvents {
   ready(member: Member): void
   /** Tasks have ended: there is room for others. */
-  done(member: Member, job: Job, isOk: boolean, took: number): void
+  done(member: Member, job: Job, took: number): void
   /** It gives tasks back that it has not started. */
   returned(member: Member, jobs: readonly Job[]): void
   timedOut(job: Job): void
@@ -82,7 +83,8 @@ export class Member {
     private readonly events: MemberEvents,
   ) {
     const { url, data, dispose: disposeTimeout, recycle, name } = settings
-    const birth = { url, worker: number, data, disposeTimeout, measuresHeap: recycle.heapBytes !== Number.POSITIVE_INFINITY }
+    const key = randomUUID()
+    const birth = { key, url, worker: number, data, disposeTimeout, measuresHeap: recycle.heapBytes !== Number.POSITIVE_INFINITY }
     this.carrier = start(
       birth,
       { ...settings, name: `${name} ${number}` },
@@ -192,12 +194,17 @@ export class Member {
     if (kind === ToPool.results) this.hearResults(message)
     else if (kind === ToPool.ready) this.hearReady()
     else if (kind === ToPool.failed) this.failure = unpack(first)
-    else if (kind === ToPool.progress) this.sent.get(first as number)?.onProgress?.(second)
+    else if (kind === ToPool.progress) this.hearProgress(first as number, second)
     else if (kind === ToPool.returned) this.giveBack((job) => message.includes(job.seq, 1))
     else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number)
     else if (kind === ToPool.disposed) this.isDisposed = first === null
     else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.events.due(this)
     else if (kind === ToPool.receipts) this.receipts = first as number
+  }
+
+  private hearProgress(seq: number, value: unknown): void {
+    const job = this.sent.get(seq)
+    if (job?.state === 'sent') job.onProgress?.(value)
   }
 
   private hearReady(): void {
@@ -223,7 +230,7 @@ export class Member {
       job.estimate.add(took)
       if (isOk) job.resolve(value)
       else job.reject(unpack(value))
-      this.events.done(this, job, isOk, took)
+      this.events.done(this, job, took)
     }
     if (this.isIdle) this.idleSince = now
     this.armTimeout()

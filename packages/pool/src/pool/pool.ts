@@ -68,7 +68,7 @@ export class Pool<T> implements AsyncDisposable {
     this.#outputs = [stdout, stderr]
     this.#engine = makeEngine(settings, {
       busy: (isBusy) => this.#setBusy(isBusy),
-      done: (job, isOk, took) => this.#counts.add(isOk, performance.now() - job.queuedAt, took),
+      done: (job, took) => this.#counts.add(performance.now() - job.queuedAt, took),
       rerun: (job, exit) => this.#announceRerun(job, exit.signal ?? `exit code ${exit.code}`),
       output: (stream, output) => (stream === 'stdout' ? stdout : stderr)?.add(output),
     })
@@ -210,7 +210,15 @@ export class Pool<T> implements AsyncDisposable {
     const known = estimate
     let job: Job | undefined
     const result = new Promise((resolve, reject) => {
-      job = new Job(task, input, performance.now(), known, resolve, reject)
+      const done = (value: unknown) => {
+        this.#counts.done++
+        resolve(value)
+      }
+      const failed = (error: unknown) => {
+        this.#counts.failed++
+        reject(error)
+      }
+      job = new Job(task, input, performance.now(), known, done, failed)
     })
     if (options) this.#attend(job as unknown as Job, options)
     return { job: job as unknown as Job, result }

@@ -16,7 +16,7 @@ export interface PoolStats {
   readonly queued: number
   /** Tasks that a worker has been given. */
   readonly running: number
-  /** Tasks that have ended well, and those that have not. */
+  /** Tasks whose promise has resolved, and those whose promise has rejected, for whatever reason. */
   readonly done: number
   readonly failed: number
   /** Tasks that were run once more, after the death of a worker. */
@@ -35,9 +35,8 @@ export class Counts {
   private readonly latency = createHistogram()
   private readonly runTime = createHistogram()
 
-  add(isOk: boolean, latency: number, runTime: number): void {
-    if (isOk) this.done++
-    else this.failed++
+  /** Of a task that has ended in its worker, in milliseconds. */
+  add(latency: number, runTime: number): void {
     record(this.latency, latency)
     record(this.runTime, runTime)
   }

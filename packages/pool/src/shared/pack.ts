@@ -10,53 +10,78 @@ interface PackedError {
   readonly isDom: boolean
   readonly props: Record<string, unknown>
   readonly cause?: Packed
-  readonly errors?: Packed[]
+  readonly errors?: readonly Packed[]
 }
 
-/** Causes of causes. */
-const DEEPEST = 8
+/** Errors in one: causes, and theirs. */
+const MOST = 100
 const OWN = ['name', 'message', 'stack', 'cause', 'errors']
 
-/** Never throws. */
-export function pack(error: unknown, depth = 0): Packed {
+/** Never throws. An error that leads to itself does so afterwards, too. */
+export function pack(error: unknown, seen = new Map<unknown, Packed>()): Packed {
   if (!isError(error)) return { value: cloneable(error) ? error : show(error) }
   const keys = keysOf(error).filter((key) => !OWN.includes(key) && cloneable(read(error, key)))
-  const { cause, errors } = { cause: read(error, 'cause'), errors: read(error, 'errors') }
-  const isDeep = depth >= DEEPEST
-  return {
+  const packed: { -readonly [K in keyof PackedError]: PackedError[K] } = {
     name: text(read(error, 'name')) ?? 'Error',
     message: text(read(error, 'message')) ?? '',
     stack: text(read(error, 'stack')),
     isDom: error instanceof DOMException,
     props: Object.fromEntries(keys.map((key) => [key, read(error, key)])),
-    ...(cause !== undefined && !isDeep && { cause: pack(cause, depth + 1) }),
-    ...(Array.isArray(errors) && !isDeep && { errors: errors.map((each) => pack(each, depth + 1)) }),
   }
+  seen.set(error, packed)
+  const inner = (value: unknown) => seen.get(value) ?? (seen.size < MOST ? pack(value, seen) : { value: show(value) })
+  const [cause, errors] = [read(error, 'cause'), read(error, 'errors')]
+  if (cause !== undefined) packed.cause = inner(cause)
+  if (isArray(errors)) packed.errors = listOf(errors).map(inner)
+  return packed
 }
 
 const KINDS = { Error, TypeError, RangeError, SyntaxError, ReferenceError, EvalError, URIError }
 
 /** An error with the name, message, stack, properties, cause and errors of what was packed. */
-export function unpack(packed: unknown): unknown {
+export function unpack(packed: unknown, seen = new Map<unknown, unknown>()): unknown {
   if (isError(packed)) return packed
   if (typeof packed !== 'object' || packed === null || !('message' in packed)) return read(packed, 'value')
   const { name, message, stack, isDom, props, cause, errors } = packed as PackedError
   const made = isDom ? new DOMException(message, name) : errors ? new AggregateError([], message) : new (kindOf(name))(message)
+  seen.set(packed, made)
+  const inner = (value: unknown) => seen.get(value) ?? unpack(value, seen)
   const set = (key: string, value: unknown) =>
     Object.defineProperty(made, key, { value, writable: true, enumerable: false, configurable: true })
   if (!isDom && made.name !== name) set('name', name)
   set('stack', stack)
-  if (cause !== undefined) set('cause', unpack(cause))
-  if (errors) set('errors', errors.map(unpack))
+  if (cause !== undefined) set('cause', inner(cause))
+  if (errors) set('errors', errors.map(inner))
   return isDom ? made : Object.assign(made, props)
 }
 
 const kindOf = (name: string) => (Object.hasOwn(KINDS, name) ? KINDS[name as keyof typeof KINDS] : Error)
 
-/** Those of another realm, as of `node:vm`, have another class. */
-const isError = (value: unknown): value is Error =>
-  value instanceof Error ||
-  (typeof value === 'object' && value !== null && Object.prototype.toString.call(value) === '[object Error]')
+/** Those of another realm, as of `node:vm`, have another class. A proxy may throw whatever it is asked. */
+function isError(value: unknown): value is Error {
+  try {
+    const isObject = typeof value === 'object' && value !== null
+    return value instanceof Error || (isObject && Object.prototype.toString.call(value) === '[object Error]')
+  } catch {
+    return false
+  }
+}
+
+function isArray(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value)
+  } catch {
+    return false
+  }
+}
+
+function listOf(values: unknown[]): unknown[] {
+  try {
+    return [...values]
+  } catch {
+    return []
+  }
+}
 
 const text = (value: unknown) => (typeof value === 'string' ? value : undefined)
 

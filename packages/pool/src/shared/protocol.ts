@@ -43,6 +43,8 @@ export type Message = [kind: number, ...rest: unknown[]]
 
 /** What a worker is told when it starts. */
 export interface Birth {
+  /** Begins each message of a process: what runs in it may send some of its own. */
+  readonly key: string
   readonly url: string
   /** Its number in the pool: 1, 2, 3… Never used twice. */
   readonly worker: number
