@@ -1,14 +1,11 @@
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missing, type Server, startServer } from '../../packages/exodos/test/support/servers.js'
 import { startExample } from './support/example.js'
 
-// Each is a load, but waits as well.
-vi.setConfig({ maxConcurrency: 2 })
-
-const timeout = 180_000
+const timeout = 100_000
 
 /** Starts the application under load and ends it, again and again: the table of that, and what became of the jobs. */
 async function show(args: string[], env: Record<string, string> = {}) {
@@ -38,7 +35,7 @@ async function expectNoLoss(starts: number, store: string, env: Record<string, s
   expect(continued).toBeGreaterThan(starts)
 }
 
-describe.skipIf(missing('redis')).concurrent('with Redis', () => {
+describe.skipIf(missing('redis'))('with Redis', () => {
   let redis: Server
   beforeAll(async () => {
     redis = await startServer('redis')
@@ -50,11 +47,9 @@ describe.skipIf(missing('redis')).concurrent('with Redis', () => {
   )
 })
 
-test.concurrent('the same with a database of its own', { timeout }, () => expectNoLoss(4, 'level'))
+test('the same with a database of its own', { timeout }, () => expectNoLoss(4, 'level'))
 
-test.concurrent('what SIGKILL takes is noticed; the jobs of a dead process are taken back, and done once', {
-  timeout,
-}, async () => {
+test('what SIGKILL takes is noticed; the jobs of a dead process are taken back, and done once', { timeout }, async () => {
   const { code, stderr, jobs, done, accepted } = await show(['--rounds', '2', '--store', 'level', '--signal', 'SIGKILL'])
   expect(code).toBe(1)
   expect(stderr).toMatch(/^start 2: 0 of 10 sessions restored$/m)
@@ -64,7 +59,7 @@ test.concurrent('what SIGKILL takes is noticed; the jobs of a dead process are t
   expect(done).toBeGreaterThanOrEqual(accepted)
 })
 
-test.concurrent('where nothing can be waited for, the state goes into a file; the next start has it from there', async () => {
+test('where nothing can be waited for, the state goes into a file; the next start has it from there', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'exodos-web-app-'))
   try {
     // As a library would that knows no better.
