@@ -14,7 +14,7 @@ export type {
   SizeOptions,
   TimeoutOptions,
 } from './engine/options.js'
-export { type CloseOptions, createPool, type DataOption, type MapOptions, type Pool } from './pool/pool.js'
+export { type CloseOptions, createPool, type DataOption, type MapOptions, type Pool, type PoolOf } from './pool/pool.js'
 export type { Results } from './pool/results.js'
 export type { PoolStats, Times } from './pool/stats.js'
 export type { Duration } from './shared/duration.js'

@@ -5,7 +5,7 @@
  */
 import { checkOptions, invalid } from './shared/errors.js'
 import { SERVE } from './shared/protocol.js'
-import type { Tasks, WorkerDefinition, WorkerOptions } from './worker/definition.js'
+import type { WorkerDefinition, WorkerOptions } from './worker/definition.js'
 import type { AnyDefinition } from './worker/servant.js'
 import { serverOf } from './worker/serve.js'
 
@@ -32,7 +32,7 @@ export type { Receipts } from './worker/receipts.js'
  * instead; where no code can run at all (SIGKILL, out of memory, a task that never returns) what `receipt` has written down
  * is done. Throws `ERR_EXODOS_INVALID_ARG` for bad input.
  */
-export function defineWorker<Data = unknown, Resource = undefined, T extends Tasks<Resource> = Tasks<Resource>>(
+export function defineWorker<Data = unknown, Resource = undefined, T = unknown>(
   options: WorkerOptions<Data, Resource, T>,
 ): WorkerDefinition<Data, T> {
   checkOptions('defineWorker(options)', options, ['init', 'tasks', 'dispose', 'disposeSync'])

@@ -104,7 +104,7 @@ describe('bad input', () => {
   test.each(engines)('data that can not be cloned, whether a worker is needed at once or not: %s', (engine) => {
     for (const min of [1, 0]) {
       const make = () => createPool(url, { engine, data: uncloneable, size: { min, max: 1 } })
-      expect(make).toThrow(expect.objectContaining({ name: 'DataCloneError' }))
+      expect(make).toThrow(expect.objectContaining({ code: 'ERR_EXODOS_UNCLONEABLE' }))
     }
   })
 })

@@ -107,8 +107,8 @@ const programs: Program[] = [
   {
     claim: 'a createPool that throws leaves nothing behind',
     body: `for (const engine of ['threads', 'processes', 'inline'])
-        try { createPool(file, { engine, data: { f() {} } }) } catch (error) { console.log(error.name) }`,
-    lines: Array(3).fill('DataCloneError'),
+        try { createPool(file, { engine, data: { f() {} } }) } catch (error) { console.log(error.code) }`,
+    lines: Array(3).fill('ERR_EXODOS_UNCLONEABLE'),
   },
 ]
 

@@ -39,13 +39,25 @@ export const THREAD = begin(`(() => {
 /** In a process, which is told its birth by the first message. */
 export const PROCESS = `
 const early = []
+let isHeard = false
 let hear = (message) => early.push(message)
+let pending = 0
+let done = () => {}
 const start = (birth) => {${begin(`{
     birth,
-    post: (message) => process.connected && process.send([birth.key, message], () => {}),
+    post: (message) => {
+      if (process.connected && ++pending) process.send([birth.key, message], () => --pending === 0 && done())
+    },
+    isCut: () => {
+      isHeard = true
+      return !process.connected
+    },
+    written: () => new Promise((resolve) => (pending && process.connected ? (done = resolve) : resolve())),
     listen: (given) => { hear = given; for (const message of early.splice(0)) hear(message) },
     close: () => process.disconnect(),
   }`)}}
+// Whoever has started it is gone, and nothing is there yet that would notice.
+process.on('disconnect', () => isHeard || process.exit())
 process.once('message', (birth) => {
   process.on('message', (message) => hear(message))
   start(birth)

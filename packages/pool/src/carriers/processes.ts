@@ -1,4 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
+import { setTimeout } from 'node:timers'
 import type { Birth, Message } from '../shared/protocol.js'
 import { PROCESS } from './bootstrap.js'
 import { type Carrier, type CarrierEvents, type CarrierOptions, environmentOf, type StartCarrier } from './carrier.js'
@@ -56,9 +57,15 @@ class ProcessCarrier implements Carrier {
       setTimeout(gone, this.child.connected ? LATE : 0, code, signal)
     })
     if (this.pid === undefined) return
-    this.child.send(birth as unknown as object, ignore)
     this.child.unref()
     this.child.channel?.unref()
+    try {
+      this.child.send(birth as unknown as object, ignore)
+    } catch (error) {
+      // Data that can be cloned, but not for another process.
+      this.kill()
+      throw error
+    }
     if (stdio !== 'pipe') return
     for (const stream of ['stdout', 'stderr'] as const) {
       const output = this.child[stream] as import('node:net').Socket

@@ -17,6 +17,8 @@ class ThreadCarrier implements Carrier {
   readonly threadId: number
   readonly patience = PATIENCE
   private readonly worker: Worker
+  /** What nobody has handled in it, or what it has said and can't be read. */
+  private problem: unknown
   private readonly port: InstanceType<typeof MessageChannel>['port1']
   private readonly words = new Int32Array(new SharedArrayBuffer(4))
 
@@ -43,25 +45,21 @@ class ThreadCarrier implements Carrier {
     }
     this.threadId = this.worker.threadId
     this.label = `thread ${this.threadId}`
-    let problem: unknown
     // An event costs more than the message: those that have come with it need none.
     port1.on('message', (message: Message) => {
       events.message(message)
       this.hearMore(events, MOST_AT_ONCE)
     })
     // What it says can't be understood: nobody knows which tasks that was about.
-    port1.on('messageerror', (error) => {
-      problem ??= error
-      this.kill()
-    })
+    port1.on('messageerror', (error) => this.refuse(error))
     this.worker.on('error', (error) => {
-      problem ??= error
+      this.problem ??= error
     })
     this.worker.once('exit', (code) => {
       // What it has said last may not have been read yet.
       this.hearMore(events, Number.POSITIVE_INFINITY)
       port1.close()
-      events.gone({ code, signal: null }, problem)
+      events.gone({ code, signal: null }, this.problem)
     })
     port1.unref()
     this.worker.unref()
@@ -75,9 +73,25 @@ class ThreadCarrier implements Carrier {
   }
 
   private hearMore(events: CarrierEvents, most: number): void {
-    let left = most
-    for (let next = receiveMessageOnPort(this.port); next; next = --left > 0 ? receiveMessageOnPort(this.port) : undefined)
+    for (let left = most; left > 0; left--) {
+      const next = this.receive()
+      if (!next) return
       events.message(next.message)
+    }
+  }
+
+  private receive(): { message: Message } | undefined {
+    try {
+      return receiveMessageOnPort(this.port)
+    } catch (error) {
+      this.refuse(error)
+      return undefined
+    }
+  }
+
+  private refuse(error: unknown): void {
+    this.problem ??= error
+    this.kill()
   }
 
   get started(): number {

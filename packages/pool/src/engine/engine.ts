@@ -29,6 +29,8 @@ export interface WorkerStats {
 export interface EngineEvents {
   /** A task was started, as far as anybody knows, and is run once more. */
   rerun(job: Job, exit: Exit): void
+  /** A worker has ended that had nothing to do, so that no task tells of it. */
+  died(words: string): void
   /** Nothing waits and nothing runs any more, or something does again. */
   busy(isBusy: boolean): void
   /** A task has ended: `took` milliseconds in its worker. */

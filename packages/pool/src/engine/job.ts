@@ -1,3 +1,4 @@
+import { clearTimeout } from 'node:timers'
 import type { Duration } from '../shared/duration.js'
 import type { Transferable } from '../shared/protocol.js'
 import type { Estimate } from './estimate.js'
@@ -28,6 +29,8 @@ export class Job {
   timeout = 0
   /** Somebody may want it to end: it has to be known when it begins. */
   isWatched = false
+  /** It has told how far it is, so it has begun. */
+  hasTold = false
   transfer: readonly Transferable[] | undefined
   onProgress: ((value: unknown) => void) | undefined
   /** Where it waits, and goes back to. */
@@ -36,8 +39,9 @@ export class Job {
   seq = 0
   /** Milliseconds that it is expected to take, when it was sent. */
   cost = 0
-  /** So often it was given to a worker that died. */
+  /** So often it was begun by a worker that died over it, and so often one died before it had begun it. */
   tries = 0
+  deaths = 0
   timer: NodeJS.Timeout | undefined
   /** Called when it is over. */
   cleanUp: (() => void) | undefined

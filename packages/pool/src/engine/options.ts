@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { ResourceLimits } from 'node:worker_threads'
 import { type Duration, milliseconds } from '../shared/duration.js'
-import { checkOptions, invalid } from '../shared/errors.js'
+import { checkOptions, invalid, PoolError } from '../shared/errors.js'
+import { uncloneable } from '../shared/pack.js'
 
 /** Where workers live: threads of this process, child processes, or, for tests and debugging, this very thread. */
 export type EngineName = 'threads' | 'processes' | 'inline'
@@ -122,8 +123,7 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
     throw invalid('options.resourceLimits', 'an object', resourceLimits)
   for (const [key, value] of Object.entries(resourceLimits ?? {}))
     if (typeof value !== 'number' || !(value > 0)) throw invalid(`options.resourceLimits.${key}`, 'a number > 0', value)
-  // Now, not when the first worker is started.
-  structuredClone(data)
+  checkData(data)
   return {
     name,
     url,
@@ -146,6 +146,15 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
     execArgv,
     resourceLimits,
     stdio: oneOf('options.stdio', options.stdio, ['inherit', 'pipe', 'ignore']),
+  }
+}
+
+/** Now, not when the first worker is started. */
+function checkData(data: unknown): void {
+  try {
+    structuredClone(data)
+  } catch (cause) {
+    throw new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable('options.data', cause), { cause })
   }
 }
 

@@ -1,3 +1,5 @@
+import { AsyncResource } from 'node:async_hooks'
+import { clearTimeout, setTimeout } from 'node:timers'
 import type { CarrierEvents, StartCarrier } from '../carriers/carrier.js'
 import type { Closed, Engine, EngineEvents, WorkerStats } from '../engine/engine.js'
 import type { Job } from '../engine/job.js'
@@ -16,8 +18,14 @@ const BACKOFF = 100
 const LONGEST_BACKOFF = 30_000
 /** A worker that dies before it has done anything within so many milliseconds has come to nothing. */
 const EARLY = 1000
+/** So many workers may die before they have begun a task that they were given. */
+const MOST_DEATHS = 3
+const NO_EXIT = { code: null, signal: null }
 /** In place of a cost that isn't known. */
 const LONG = 1e6
+
+/** As it was before a test framework has replaced it. */
+const { nextTick } = process
 
 /** Workers of this process: gives them tasks, replaces those that go, and settles every task whatever becomes of them. */
 export class LocalEngine implements Engine {
@@ -100,6 +108,8 @@ export class LocalEngine implements Engine {
       return
     }
     const members = this.members.filter(({ state }) => state === 'starting' || state === 'ready')
+    // They are being replaced.
+    if (members.length === 0) this.submit(make())
     for (const member of members) {
       const job = make()
       job.home = member.own
@@ -139,7 +149,7 @@ export class LocalEngine implements Engine {
     for (const job of this.allQueued()) this.handOver(job, error)
     for (const member of this.members) {
       member.takeBack()
-      for (const job of member.sent.values()) this.abort(job, error)
+      for (const job of member.sent.values()) this.abort(job, leftBehind(error, job, member.knows(job)))
     }
     const ended = this.members.map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
     for (const member of this.members) member.leave('close', dispose)
@@ -168,11 +178,11 @@ export class LocalEngine implements Engine {
     if (this.isPumpDue) return
     this.isPumpDue = true
     // After all that the program does now: tasks that it submits one after another go together.
-    process.nextTick(this.pump)
+    nextTick(this.pump)
   }
 
-  /** Starts workers for what waits, and gives them what they have room for. */
-  private readonly pump = (): void => {
+  /** Starts workers for what waits, and gives them what they have room for: for all callers, so in the context of none. */
+  private readonly pump = AsyncResource.bind((): void => {
     this.isPumpDue = false
     if (!this.closing) {
       this.startSome()
@@ -180,7 +190,7 @@ export class LocalEngine implements Engine {
       if (this.waiting.length > 0) this.tellRoom()
     }
     this.tellBusy()
-  }
+  })
 
   private giveSome(): void {
     const ready = this.members.filter(({ state, isDue }) => state === 'ready' && !isDue)
@@ -277,7 +287,7 @@ export class LocalEngine implements Engine {
     return new Member(++this.numbers, slot, this.start, this.settings, {
       ready: (each) => this.hearReady(each),
       done: (each, job, took) => this.hearDone(each, job, took),
-      returned: (_, jobs) => this.hearReturned(jobs),
+      returned: (each, jobs) => this.hearReturned(each, jobs),
       timedOut: (job) => this.hearTimeout(job),
       due: (each) => this.hearDue(each),
       runaway: (each) => this.replace(each, 'abort'),
@@ -320,7 +330,8 @@ export class LocalEngine implements Engine {
     this.pumpSoon()
   }
 
-  private hearReturned(jobs: readonly Job[]): void {
+  private hearReturned(member: Member, jobs: readonly Job[]): void {
+    if (member.words !== undefined && !member.asked && member.isIdle) this.suspect(jobs[0])
     const open = jobs.filter(({ state }) => state === 'sent')
     if (this.closing) for (const job of open) this.handOver(job, this.closing)
     else this.putBack(open)
@@ -334,23 +345,25 @@ export class LocalEngine implements Engine {
 
   private hearGone(member: Member, end: End): void {
     this.seat(member.slot, undefined)
-    const { isDisposed, readyAt, receipts } = member
-    if (isDisposed || readyAt > 0 || receipts > 0) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
+    const { isDisposed, readyAt, receipts, asked, failure } = member
+    // One that was ended while it was being made counts as well.
+    const isMade = isDisposed || readyAt > 0 || receipts > 0 || (asked !== undefined && failure === undefined)
+    if (isMade) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
     this.settleLost(member, end)
     if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
     else if (!member.asked && member.done === 0 && performance.now() - member.readyAt < EARLY) this.backOff()
+    if (!member.asked && member.failure === undefined && end.lost.length === 0) this.events.died(this.words(member, end))
     this.count()
     this.leavers.get(member)?.()
     this.pumpSoon()
   }
 
   /** No task of a worker that has died is forgotten, and none is run twice without a word. */
-  private settleLost(member: Member, { exit, error, lost, unstarted, isSure }: End): void {
+  private settleLost(member: Member, end: End): void {
+    const { exit, error, lost, unstarted, isSure } = end
     const { onCrash } = this.settings
-    const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
-    const why = member.words ?? (error === undefined ? undefined : messageOf(error))
     const died = (job: Job, started: boolean | 'unknown') => {
-      const message = `worker ${member.number} (${member.carrier.label}) ended ${how}${why ? ` (${why})` : ''}; it had been given ${job.task}`
+      const message = `${this.words(member, end)}; it had been given ${job.task}`
       return new WorkerDiedError(message, started, exit, error === undefined ? undefined : { cause: error })
     }
     const again: Job[] = []
@@ -360,8 +373,9 @@ export class LocalEngine implements Engine {
       if (onCrash === 'retry' && job.home !== member.own && !job.transfer && job.tries++ === 0) {
         again.push(job)
         this.events.rerun(job, exit)
-      } else job.reject(died(job, isSure || 'unknown'))
+      } else job.reject(died(job, isSure || job.hasTold || 'unknown'))
     }
+    if (lost.length === 0) this.suspect(unstarted[0])
     for (const job of [...unstarted, ...drained(member.own)]) {
       if (job.state === 'over') continue
       if (onCrash === 'reject' || job.home === member.own) job.reject(died(job, false))
@@ -369,6 +383,18 @@ export class LocalEngine implements Engine {
     }
     if (this.closing) for (const job of again) this.handOver(job, this.closing)
     else this.putBack(again)
+  }
+
+  private words({ number, carrier, words }: Member, { exit, error }: End): string {
+    const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
+    const why = words ?? (error === undefined ? undefined : messageOf(error))
+    return `worker ${number} (${carrier.label}) ended ${how}${why ? ` (${why})` : ''}`
+  }
+
+  /** What a worker was to begin when it has died may be what it has died of: as it is read, say. */
+  private suspect(job: Job | undefined): void {
+    if (job && ++job.deaths >= MOST_DEATHS)
+      job.reject(new WorkerDiedError(`${MOST_DEATHS} workers have died before they had begun ${job.task}`, false, NO_EXIT))
   }
 
   /** Nothing is tried in a hurry, and nobody waits for a worker that may never come. */
@@ -422,7 +448,7 @@ export class LocalEngine implements Engine {
   private handOver(job: Job, error: Error): void {
     if (job.state === 'over') return
     this.counts.tasksHandedOver++
-    job.reject(error)
+    job.reject(leftBehind(error, job, false))
   }
 
   private putBack(jobs: readonly Job[]): void {
@@ -464,9 +490,15 @@ export class LocalEngine implements Engine {
   }
 }
 
+/** The pool has closed, and with it this task. */
+function leftBehind(error: Error, { task }: Job, started: boolean | 'unknown'): Error {
+  const words = started === false ? 'had not been started' : 'was cut off'
+  return Object.assign(new PoolError('ERR_EXODOS_POOL_CLOSED', `${error.message}: ${task} ${words}`), { started })
+}
+
 function handedOver({ task }: Job): WorkerDiedError {
   const message = `the worker left before it had begun ${task}, whose input was handed over to it: nobody else can have that`
-  return new WorkerDiedError(message, false, { code: null, signal: null })
+  return new WorkerDiedError(message, false, NO_EXIT)
 }
 
 function drained(queue: Queue): Job[] {

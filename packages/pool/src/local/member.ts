@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { clearTimeout, setTimeout } from 'node:timers'
 import type { Carrier, CarrierEvents, StartCarrier } from '../carriers/carrier.js'
 import type { Job } from '../engine/job.js'
 import type { Settings } from '../engine/options.js'
@@ -73,7 +74,7 @@ export class Member {
   private next = 0
   /** Why it leaves by itself, in words. */
   words: string | undefined
-  private timers: NodeJS.Timeout[] = []
+  private readonly timers = new Set<NodeJS.Timeout>()
 
   constructor(
     readonly number: number,
@@ -84,10 +85,19 @@ export class Member {
   ) {
     const { url, data, dispose: disposeTimeout, recycle, name } = settings
     const key = randomUUID()
-    const birth = { key, url, worker: number, data, disposeTimeout, measuresHeap: recycle.heapBytes !== Number.POSITIVE_INFINITY }
+    const own = `${name} ${number}`
+    const birth = {
+      key,
+      name: own,
+      url,
+      worker: number,
+      data,
+      disposeTimeout,
+      measuresHeap: recycle.heapBytes !== Number.POSITIVE_INFINITY,
+    }
     this.carrier = start(
       birth,
-      { ...settings, name: `${name} ${number}` },
+      { ...settings, name: own },
       {
         message: (message) => this.hear(message),
         gone: (exit, error) => this.gone(exit, error),
@@ -150,12 +160,19 @@ export class Member {
 
   /** One that waits behind another has done nothing wrong; but where nothing is heard for long, nobody knows who runs. */
   private watchRunaway(job: Job, times = 1): void {
-    this.after(this.settings.abort, () => {
+    // Forgotten with the job.
+    job.timer = setTimeout(() => {
       if (this.sent.get(job.seq) !== job || this.asked) return
       const isSilent = times > SILENT && performance.now() - this.heardAt > SILENT * this.settings.abort
       if (this.isRunning(job) || isSilent) this.events.runaway(this)
       else this.watchRunaway(job, times + 1)
-    })
+    }, this.settings.abort).unref()
+  }
+
+  /** Has it begun? */
+  knows(job: Job): boolean | 'unknown' {
+    const { started } = this.carrier
+    return started === undefined ? job.hasTold || 'unknown' : isBefore(job.seq, started)
   }
 
   private isRunning(job: Job): boolean {
@@ -204,7 +221,9 @@ export class Member {
 
   private hearProgress(seq: number, value: unknown): void {
     const job = this.sent.get(seq)
-    if (job?.state === 'sent') job.onProgress?.(value)
+    if (job?.state !== 'sent') return
+    job.hasTold = true
+    job.onProgress?.(value)
   }
 
   private hearReady(): void {
@@ -237,11 +256,11 @@ export class Member {
   }
 
   /** It does so by itself, or as it was asked to. */
-  private hearLeaving(words: string, isPatient: boolean, running: number): void {
+  private hearLeaving(words: string, isPatient: boolean, begun: number): void {
     this.words = words
     this.state = 'leaving'
     // What has been sent since is never begun.
-    if (!isPatient) this.giveBack((job) => job.seq !== running)
+    if (!isPatient) this.giveBack((job) => !isBefore(job.seq, begun))
   }
 
   private giveBack(isUnstarted: (job: Job) => boolean): void {
@@ -268,6 +287,7 @@ export class Member {
     const wasReady = this.readyAt > 0
     this.state = 'gone'
     for (const timer of this.timers) clearTimeout(timer)
+    this.timers.clear()
     const { started } = this.carrier
     const jobs = [...this.sent.values()]
     const isUnstarted = (job: Job) => started !== undefined && !isBefore(job.seq, started)
@@ -296,6 +316,13 @@ export class Member {
 
   /** Unless it has gone before. */
   after(ms: number, act: () => void): void {
-    this.timers.push(setTimeout(act, Math.min(ms, 2 ** 31 - 1)).unref())
+    const timer = setTimeout(
+      () => {
+        this.timers.delete(timer)
+        act()
+      },
+      Math.min(ms, 2 ** 31 - 1),
+    ).unref()
+    this.timers.add(timer)
   }
 }

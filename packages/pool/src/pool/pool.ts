@@ -1,6 +1,7 @@
+import { AsyncResource } from 'node:async_hooks'
 import { setMaxListeners } from 'node:events'
 import type { Readable } from 'node:stream'
-import { setInterval } from 'node:timers'
+import { clearInterval, setImmediate, setInterval, setTimeout } from 'node:timers'
 import { type HookContext, onExit, type Registration } from 'exodos/lib'
 import type { Closed, Engine } from '../engine/engine.js'
 import { Estimate } from '../engine/estimate.js'
@@ -44,7 +45,7 @@ export class Pool<T> implements AsyncDisposable {
   readonly #counts = new Counts()
   readonly #estimates = new Map<string, Estimate>()
   readonly #aborts = new Aborts((job, reason) => this.#engine.abort(job, reason))
-  readonly #maps = new Set<{ hurry(): void }>()
+  readonly #maps = new Set<Results<never, unknown>>()
   readonly #hooks: Registration[]
   readonly #outputs: readonly (Outputs | undefined)[]
   /** Keeps the event loop turning while there is something to do; workers themselves don't. */
@@ -69,6 +70,7 @@ export class Pool<T> implements AsyncDisposable {
     this.#engine = makeEngine(settings, {
       busy: (isBusy) => this.#setBusy(isBusy),
       done: (job, took) => this.#counts.add(performance.now() - job.queuedAt, took),
+      died: (words) => process.emitWarning(`${settings.name}: ${words}`, { code: 'EXODOS_WORKER_DIED' }),
       rerun: (job, exit) => this.#announceRerun(job, exit.signal ?? `exit code ${exit.code}`),
       output: (stream, output) => (stream === 'stdout' ? stdout : stderr)?.add(output),
     })
@@ -133,7 +135,7 @@ export class Pool<T> implements AsyncDisposable {
         pool.#tellQuiet()
       },
     })
-    this.#maps.add(results)
+    this.#maps.add(results as never)
     return results
   }
 
@@ -225,7 +227,9 @@ export class Pool<T> implements AsyncDisposable {
   }
 
   #attend(job: Job, { signal, timeout, priority = 0, key, transfer, onProgress }: RunOptions): void {
-    Object.assign(job, { priority, key, transfer, onProgress })
+    // It is called where the worker is heard, which was started by somebody else.
+    const progress = onProgress && AsyncResource.bind(onProgress)
+    Object.assign(job, { priority, key, transfer, onProgress: progress })
     if (timeout !== undefined) job.timeout = milliseconds(timeout, 'options.timeout')
     if (signal) this.#aborts.watch(signal, job)
     job.isWatched = signal !== undefined || timeout !== undefined
@@ -244,6 +248,7 @@ export class Pool<T> implements AsyncDisposable {
     for (const map of this.#maps) map.hurry()
     await Promise.race([this.#whenQuiet(), this.#hurried])
     const result = await this.#engine.close(closed(this.#settings.name), dispose)
+    for (const map of this.#maps) map.fail(closed(this.#settings.name))
     for (const hook of this.#hooks) hook.cancel()
     for (const output of this.#outputs) output?.close()
     clearInterval(this.#alive)
@@ -339,6 +344,9 @@ const closed = (name: string) => new PoolError('ERR_EXODOS_POOL_CLOSED', `${name
 
 const after = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref())
 
+/** The pool of a file of workers: `PoolOf<typeof import('./image.worker.js')>`. */
+export type PoolOf<M> = Pool<TasksOf<M>>
+
 /** A pool's data are needed if its workers say what they are. */
 export type DataOption<Data> = unknown extends Data ? { data?: unknown } : { data: Data }
 
@@ -353,11 +361,11 @@ type OptionsOf<M> = PoolOptions & DataOption<DataOf<M>>
  * what they own in `release`, where a hook registered now would be called; a program that was killed is missed by its workers,
  * which leave by themselves. A pool with nothing to do doesn't keep the program running.
  *
- * Throws `ERR_EXODOS_INVALID_ARG` for bad input, and a `DataCloneError` for data that can't be cloned.
+ * Throws `ERR_EXODOS_INVALID_ARG` for bad input, and `ERR_EXODOS_UNCLONEABLE` for data that can't be cloned.
  */
 export function createPool<M>(
   url: URL | string,
   ...[options]: unknown extends DataOf<M> ? [options?: OptionsOf<M>] : [options: OptionsOf<M>]
-): Pool<TasksOf<M>> {
+): PoolOf<M> {
   return new Pool<TasksOf<M>>(settingsFor(url, (options ?? {}) as PoolOptions))
 }

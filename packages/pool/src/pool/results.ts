@@ -5,7 +5,7 @@ type Run<I, O> = (input: I) => Promise<O>
 export interface MapHost {
   /** Is the pool closing? Then all is run, whether anybody reads the results or not. */
   readonly isClosing: boolean
-  over(results: { hurry(): void }): void
+  over(results: Results<never, unknown>): void
 }
 
 type Settled<O> = { readonly value: O } | { readonly error: unknown }
@@ -74,6 +74,13 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
     return all
   }
 
+  /** Nothing is run any more: whoever still waits is told. */
+  fail(error: unknown): void {
+    if (this.isDone) return
+    this.isExhausted = true
+    this.settle(this.started++, { error })
+  }
+
   /** Runs all that is left, without waiting for a reader. */
   hurry(): void {
     void this.pull()
@@ -134,7 +141,7 @@ export class Results<I, O> implements AsyncIterableIterator<O> {
 
   private wake(): void {
     for (const resolve of this.readers.splice(0)) resolve()
-    if (this.isDone) this.host.over(this)
+    if (this.isDone) this.host.over(this as never)
   }
 
   /** As the end of a `for` loop does, but for errors: there is one already, or nobody to hear of it. */

@@ -18,6 +18,9 @@ export class PoolError extends Error {
   ) {
     super(message, options)
   }
+
+  /** Of a task that a worker, or its pool, has left behind: had it been started? */
+  readonly started?: boolean | 'unknown'
 }
 
 /** A worker has died, and a task was lost with it. */
@@ -25,8 +28,8 @@ export class WorkerDiedError extends PoolError {
   override readonly name: string = 'WorkerDiedError'
   constructor(
     message: string,
-    /** Had the task been started? Of what was sent to a process that was killed nobody knows. */
-    readonly started: boolean | 'unknown',
+    /** Of what was sent to a process that was killed nobody knows. */
+    override readonly started: boolean | 'unknown',
     /** How it has ended. */
     readonly exit: Exit,
     options?: { cause?: unknown },

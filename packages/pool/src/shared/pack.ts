@@ -1,4 +1,4 @@
-import { messageOf, read, show } from './errors.js'
+import { messageOf, PoolError, type PoolErrorCode, read, show } from './errors.js'
 
 /** What was thrown, as data that can be cloned: a clone of an error forgets its own name, its code and all it can't clone. */
 export type Packed = PackedError | { readonly value: unknown }
@@ -43,7 +43,14 @@ export function unpack(packed: unknown, seen = new Map<unknown, unknown>()): unk
   if (isError(packed)) return packed
   if (typeof packed !== 'object' || packed === null || !('message' in packed)) return read(packed, 'value')
   const { name, message, stack, isDom, props, cause, errors } = packed as PackedError
-  const made = isDom ? new DOMException(message, name) : errors ? new AggregateError([], message) : new (kindOf(name))(message)
+  const { code } = props ?? {}
+  const made = isDom
+    ? new DOMException(message, name)
+    : name === 'PoolError'
+      ? new PoolError(code as PoolErrorCode, message)
+      : errors
+        ? new AggregateError([], message)
+        : new (kindOf(name))(message)
   seen.set(packed, made)
   const inner = (value: unknown) => seen.get(value) ?? unpack(value, seen)
   const set = (key: string, value: unknown) =>

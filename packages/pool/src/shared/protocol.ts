@@ -27,7 +27,7 @@ export const ToPool = {
   progress: 3,
   /** Then `seq` of each task that was not started. */
   returned: 4,
-  /** It has begun to leave: then why, in words; whether what runs is given the time to finish; and `seq` of what runs, or -1. */
+  /** It has begun to leave: then why, in words; whether what runs is given the time to finish; and the number of the first task not begun. */
   leaving: 5,
   /** It has given back what it owned: then the packed error, or null. */
   disposed: 6,
@@ -46,6 +46,8 @@ export interface Birth {
   /** Begins each message of a process: what runs in it may send some of its own. */
   readonly key: string
   readonly url: string
+  /** As reports call it. */
+  readonly name: string
   /** Its number in the pool: 1, 2, 3… Never used twice. */
   readonly worker: number
   readonly data: unknown
@@ -70,6 +72,10 @@ export interface Link {
   post(message: Message, transfer?: readonly Transferable[]): void
   /** What has come before is given at once. */
   listen(hear: (message: Message) => void): void
+  /** Is the pool gone already? Asked once exodos would notice. */
+  isCut?(): boolean
+  /** Resolves when all that was posted has been written, where that takes time. */
+  written?(): Promise<void>
   /** The next message, if it has come already; where that can be told. */
   more?(): Message | undefined
   /** Shared with the pool, where that is possible. */

@@ -12,6 +12,7 @@ export class Context implements TaskContext {
   constructor(
     readonly resource: unknown,
     readonly worker: number,
+    readonly task: string,
     readonly seq: number,
     tell: (seq: number, value: unknown) => void,
   ) {

@@ -48,11 +48,11 @@ export type Task<Resource> = (input: never, ctx: TaskContext<Resource>) => unkno
 export type Tasks<Resource> = Readonly<Record<string, Task<Resource>>>
 
 /** What a worker is. */
-export interface WorkerOptions<Data, Resource, T extends Tasks<Resource>> {
+export interface WorkerOptions<Data, Resource, T> {
   /** Makes what each worker owns: called once in each, before its first task. One that fails is told by `pool.ready`. */
   readonly init?: (ctx: InitContext<Data>) => Resource | PromiseLike<Resource>
   /** What it can do, by name; one at a time. */
-  readonly tasks: T
+  readonly tasks: T & Tasks<Resource>
   /** Gives back what the worker owns. Called once, if `init` has returned, whichever way the worker leaves. */
   readonly dispose?: (resource: Resource, ctx: DisposeContext) => unknown
   /** In its place where no asynchronous work can be done any more. */

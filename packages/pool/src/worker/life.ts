@@ -12,7 +12,7 @@ export function announceLeaving(hook: typeof onExit, servant: Servant, link: Lin
     quietly(() => {
       servant.stop()
       const isPatient = !servant.asked && PATIENT.includes(reason.kind)
-      link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.running])
+      link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.begun])
     })
   }
   hook(tell, { name: 'pool: tell that the worker leaves', phase: 'announce', sync: true })
@@ -24,10 +24,14 @@ export function announceLeaving(hook: typeof onExit, servant: Servant, link: Lin
     servant.abortRunning(new DOMException(`the worker leaves: ${wordsFor(reason)}`, 'AbortError'))
   }
   hook(finish, { name: 'pool: task in progress', phase: 'drain' })
+  // If it returns as late as that it is disposed of next.
+  hook(() => servant.initialized.catch(() => {}), { name: 'pool: init', sync: false })
+  const { written } = link
+  if (written) hook(() => written(), { name: 'pool: results on their way', phase: 'flush', sync: false })
 }
 
-/** Called after `init`: `dispose` is a hook, so it is called once on each way out. */
-export function disposeOnExit(hook: typeof onExit, servant: Servant, link: Link): void {
+/** Called after `init`: `dispose` is a hook, so it is called once on each way out. False when that is over. */
+export function disposeOnExit(hook: typeof onExit, servant: Servant, link: Link): boolean {
   const context = (ctx: HookContext): DisposeContext => ({
     reason: servant.asked ?? { kind: ctx.reason.kind },
     signal: ctx.signal,
@@ -46,7 +50,16 @@ export function disposeOnExit(hook: typeof onExit, servant: Servant, link: Link)
   const sync = (ctx: HookContext) => {
     if (servant.disposeSync(context(ctx))) tell()
   }
-  hook(dispose, { name: 'dispose', sync, timeout: link.birth.disposeTimeout })
+  try {
+    hook(dispose, { name: `dispose: ${link.birth.name}`, sync, timeout: link.birth.disposeTimeout })
+    return true
+  } catch {
+    // The hooks have run meanwhile: `init` has taken longer.
+    void servant
+      .dispose({ reason: servant.asked ?? { kind: 'exit' }, signal: AbortSignal.abort(), remaining: () => 0 })
+      .then(tell, tell)
+    return false
+  }
 }
 
 function wordsFor({ kind, code, signal, error }: HookContext['reason']): string {

@@ -13,6 +13,7 @@ export class Outbox {
   private first = 0
   private next = 0
   private values: unknown[] = []
+  private tasks: string[] = []
   private tooks: number[] = []
   private failed: number[] = []
   private items: Transferable[] = []
@@ -22,12 +23,21 @@ export class Outbox {
   constructor(private readonly link: Link) {}
 
   /** `now` and `took` in milliseconds. */
-  add(seq: number, isOk: boolean, value: unknown, took: number, now: number, items?: readonly Transferable[]): void {
+  add(
+    task: string,
+    seq: number,
+    isOk: boolean,
+    value: unknown,
+    took: number,
+    now: number,
+    items?: readonly Transferable[],
+  ): void {
     if (this.values.length > 0 && seq !== this.next) this.flush(now)
     if (this.values.length === 0) this.first = seq
     this.next = following(seq)
     if (!isOk) this.failed.push(this.values.length)
     this.values.push(value)
+    this.tasks.push(task)
     // Small whole numbers are short.
     this.tooks.push(Math.round(took * 1000))
     if (items) this.items.push(...items)
@@ -37,8 +47,9 @@ export class Outbox {
   flush(now: number): void {
     this.flushed = now
     if (this.values.length === 0) return
-    const { first, values, tooks, failed, items } = this
+    const { first, values, tasks, tooks, failed, items } = this
     this.values = []
+    this.tasks = []
     this.tooks = []
     this.failed = []
     this.items = []
@@ -48,7 +59,7 @@ export class Outbox {
       // One of them can't be cloned, and it isn't said which.
       let seq = first
       for (const [at, value] of values.entries()) {
-        this.sendOne(seq, !failed.includes(at), value, tooks[at] as number, items)
+        this.sendOne(tasks[at] as string, seq, !failed.includes(at), value, tooks[at] as number, items)
         seq = following(seq)
       }
     }
@@ -64,12 +75,12 @@ export class Outbox {
     })
   }
 
-  private sendOne(seq: number, isOk: boolean, value: unknown, took: number, items: readonly Transferable[]): void {
+  private sendOne(task: string, seq: number, isOk: boolean, value: unknown, took: number, items: readonly Transferable[]): void {
     const own = items.filter((item) => isIn(value, item))
     try {
       this.link.post([ToPool.results, seq, [took], isOk ? [] : [0], value], own)
     } catch (error) {
-      const problem = new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable('the result', error))
+      const problem = new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable(`the result of ${task}`, error))
       this.link.post([ToPool.results, seq, [took], [0], pack(problem)])
     }
   }

@@ -24,6 +24,8 @@ export class Servant {
   initialized: Promise<void> = Promise.resolve()
   /** Why the pool wants it to leave. */
   asked: DisposeReason | undefined
+  /** The number of the first task that has not begun. */
+  begun = 0
   private isLeaving = false
   private end: { readonly reason: unknown } | undefined
   /** `init` has returned, and nobody has disposed of that. */
@@ -60,11 +62,6 @@ export class Servant {
     const { data, worker } = this.link.birth
     this.resource = await this.definition.init?.({ data, worker, receipt: this.book.receipts })
     this.owns = true
-  }
-
-  /** The number of the task that runs, or -1. */
-  get running(): number {
-    return this.current?.seq ?? -1
   }
 
   readonly hear = (message: Message): void => {
@@ -172,6 +169,7 @@ export class Servant {
       const input = line[head + 2]
       line[head + 2] = undefined
       if (!this.claim(line[head] as number)) continue
+      this.begun = following(line[head] as number)
       // With the last result the pool knows that this one has begun.
       if (line[head + 3]) this.outbox.flush(now)
       const doing = this.perform(line[head] as number, line[head + 1] as string, input, now)
@@ -201,12 +199,12 @@ export class Servant {
   }
 
   private perform(seq: number, name: string, input: unknown, began: number): Promise<void> | undefined {
-    const ctx = new Context(this.resource, this.link.birth.worker, seq, this.progress)
+    const ctx = new Context(this.resource, this.link.birth.worker, name, seq, this.progress)
     this.current = ctx
     try {
       if (this.skipped.has(seq)) throw this.skipped.get(seq)
       const task = Object.hasOwn(this.definition.tasks, name) ? this.definition.tasks[name] : undefined
-      if (!task) throw invalid('run(task)', `one of ${Object.keys(this.definition.tasks).join(', ')}`, name)
+      if (!task) throw invalid('task', `one of ${Object.keys(this.definition.tasks).join(', ')}`, name)
       const value = task(input, ctx)
       if (isThenable(value)) {
         this.outbox.flushSoon()
@@ -234,7 +232,7 @@ export class Servant {
     this.current = undefined
     if (this.skipped.size > 0) this.skipped.delete(ctx.seq)
     const now = performance.now()
-    this.outbox.add(ctx.seq, isOk, value, now - began, now, isOk ? ctx.items : undefined)
+    this.outbox.add(ctx.task, ctx.seq, isOk, value, now - began, now, isOk ? ctx.items : undefined)
     this.measure(now)
   }
 

@@ -17,6 +17,7 @@ function serveAlone(definition: AnyDefinition, link: Link): Served {
     const { exit, onExit, scope } = await import('exodos')
     const servant = new Servant(definition, link, scope({ name: 'receipts' }), () => void exit(0))
     announceLeaving(onExit, servant, link)
+    if (link.isCut?.()) return exit(0)
     const made = servant.init()
     link.listen(servant.hear)
     try {
@@ -25,7 +26,7 @@ function serveAlone(definition: AnyDefinition, link: Link): Served {
       link.post([ToPool.failed, pack(error)])
       return exit(0)
     }
-    disposeOnExit(onExit, servant, link)
+    if (!disposeOnExit(onExit, servant, link)) return
     link.post([ToPool.ready, ...Object.keys(definition.tasks)])
   }
   void begin()
