@@ -52,7 +52,11 @@ const start = (birth) => {${begin(`{
       isHeard = true
       return !process.connected
     },
-    written: () => new Promise((resolve) => (pending && process.connected ? (done = resolve) : resolve())),
+    written: () => new Promise((resolve) => {
+      if (!pending || !process.connected) resolve()
+      done = resolve
+      process.once('disconnect', resolve)
+    }),
     listen: (given) => { hear = given; for (const message of early.splice(0)) hear(message) },
     close: () => process.disconnect(),
   }`)}}

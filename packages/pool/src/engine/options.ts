@@ -27,6 +27,8 @@ export interface RecycleOptions {
 }
 
 export interface TimeoutOptions {
+  /** `init` may take so long, then it counts as failed, and its worker is killed. Default: no limit. */
+  init?: Duration
   /** Closing waits so long for tasks, queued ones included. Default `'10s'`. */
   drain?: Duration
   /** A worker may take so long for `dispose`, then it is killed. Default `'5s'`. */
@@ -76,6 +78,7 @@ export interface Settings {
   readonly idleTimeout: number
   readonly maxQueue: number
   readonly recycle: { readonly tasks: number; readonly heapBytes: number; readonly age: number }
+  readonly init: number
   readonly drain: number
   readonly dispose: number
   readonly abort: number
@@ -113,7 +116,7 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
   const { size = {}, recycle = {}, timeout = {}, maxQueue = NEVER, data, env, execArgv, resourceLimits } = options
   const { min, max, idleTimeout = '30s' } = sizeOf(size)
   checkOptions('options.recycle', recycle, ['tasks', 'heapBytes', 'age'])
-  checkOptions('options.timeout', timeout, ['drain', 'dispose', 'abort'])
+  checkOptions('options.timeout', timeout, ['init', 'drain', 'dispose', 'abort'])
   const { name = fileURLToPath(url).split(/[\\/]/).at(-1) as string } = options
   if (typeof name !== 'string') throw invalid('options.name', 'a string', name)
   if (env !== undefined && (typeof env !== 'object' || env === null)) throw invalid('options.env', 'an object', env)
@@ -137,6 +140,7 @@ export function settingsFor(file: URL | string, options: PoolOptions & { data?: 
       heapBytes: whole(recycle.heapBytes ?? NEVER, 'options.recycle.heapBytes', 1),
       age: recycle.age === undefined ? NEVER : milliseconds(recycle.age, 'options.recycle.age'),
     },
+    init: timeout.init === undefined ? NEVER : milliseconds(timeout.init, 'options.timeout.init'),
     drain: milliseconds(timeout.drain ?? '10s', 'options.timeout.drain'),
     dispose: milliseconds(timeout.dispose ?? '5s', 'options.timeout.dispose'),
     abort: milliseconds(timeout.abort ?? '1s', 'options.timeout.abort'),

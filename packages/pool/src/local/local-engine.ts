@@ -1,5 +1,6 @@
 import { AsyncResource } from 'node:async_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
+import { exiting } from 'exodos/lib'
 import type { CarrierEvents, StartCarrier } from '../carriers/carrier.js'
 import type { Closed, Engine, EngineEvents, WorkerStats } from '../engine/engine.js'
 import type { Job } from '../engine/job.js'
@@ -109,7 +110,7 @@ export class LocalEngine implements Engine {
     }
     const members = this.members.filter(({ state }) => state === 'starting' || state === 'ready')
     // They are being replaced.
-    if (members.length === 0) this.submit(make())
+    if (members.length === 0 && this.members.length > 0) this.submit(make())
     for (const member of members) {
       const job = make()
       job.home = member.own
@@ -262,7 +263,9 @@ export class LocalEngine implements Engine {
       if (state !== 'leaving') staying++
       if (state === 'starting' || (state === 'ready' && isIdle)) free++
     }
-    let wanted = Math.max(this.settings.min - staying, this.queue.length - free)
+    // On the way out only for what waits.
+    const min = exiting.aborted ? 0 : this.settings.min
+    let wanted = Math.max(min - staying, this.queue.length - free)
     for (const [slot, queue] of this.keyed) if (queue.length > 0 && !this.slots[slot] && this.startOne(slot)) wanted--
     for (let slot = 0; slot < this.slots.length && wanted > 0 && !this.broken; slot++)
       if (!this.slots[slot] && this.startOne(slot)) wanted--
@@ -345,14 +348,13 @@ export class LocalEngine implements Engine {
 
   private hearGone(member: Member, end: End): void {
     this.seat(member.slot, undefined)
-    const { isDisposed, readyAt, receipts, asked, failure } = member
-    // One that was ended while it was being made counts as well.
-    const isMade = isDisposed || readyAt > 0 || receipts > 0 || (asked !== undefined && failure === undefined)
-    if (isMade) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
+    const { isDisposed, readyAt, receipts } = member
+    if (isDisposed || readyAt > 0 || receipts > 0) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
     this.settleLost(member, end)
     if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
     else if (!member.asked && member.done === 0 && performance.now() - member.readyAt < EARLY) this.backOff()
-    if (!member.asked && member.failure === undefined && end.lost.length === 0) this.events.died(this.words(member, end))
+    const isQuiet = member.asked !== undefined || member.failure !== undefined || end.lost.length > 0 || exiting.aborted
+    if (!isQuiet) this.events.died(this.words(member, end))
     this.count()
     this.leavers.get(member)?.()
     this.pumpSoon()

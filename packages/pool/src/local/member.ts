@@ -74,6 +74,7 @@ export class Member {
   private next = 0
   /** Why it leaves by itself, in words. */
   words: string | undefined
+  private isMade = false
   private readonly timers = new Set<NodeJS.Timeout>()
 
   constructor(
@@ -104,6 +105,8 @@ export class Member {
         output: events.output,
       },
     )
+    this.isMade = true
+    if (settings.init !== Number.POSITIVE_INFINITY) this.after(settings.init, () => this.giveUp())
   }
 
   get isIdle(): boolean {
@@ -226,6 +229,12 @@ export class Member {
     job.onProgress?.(value)
   }
 
+  private giveUp(): void {
+    if (this.state !== 'starting') return
+    this.failure = new Error(`init has taken longer than ${this.settings.init} ms`)
+    this.carrier.kill()
+  }
+
   private hearReady(): void {
     if (this.state !== 'starting') return
     this.state = 'ready'
@@ -283,7 +292,8 @@ export class Member {
   }
 
   private gone(exit: Exit, error: unknown): void {
-    if (this.state === 'gone') return
+    // What could not be started has been told by an error.
+    if (this.state === 'gone' || !this.isMade) return
     const wasReady = this.readyAt > 0
     this.state = 'gone'
     for (const timer of this.timers) clearTimeout(timer)

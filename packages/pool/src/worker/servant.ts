@@ -39,7 +39,7 @@ export class Servant {
   private readonly skipped = new Map<number, unknown>()
   private current: Context | undefined
   private readonly outbox: Outbox
-  private measured = 0
+  private measured = Number.NEGATIVE_INFINITY
   private whenIdle: (() => void)[] = []
 
   constructor(
