@@ -29,7 +29,7 @@ const counts = { tasks: 0, ok: 0, failed: 0, kills: 0, restarts: 0, rerun: 0 }
 // Node's own listener prints them.
 process.removeAllListeners('warning').on('warning', ({ code, stack }) => {
   if (code === 'EXODOS_TASK_RERUN') counts.rerun++
-  else console.error(stack)
+  else if (code !== 'EXODOS_WORKER_DIED') console.error(stack)
 })
 const pools = Object.keys(deaths).map((engine) => {
   const pool = createPool(new URL('programs/pool/soak-worker.mjs', import.meta.url), {

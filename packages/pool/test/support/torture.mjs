@@ -184,7 +184,8 @@ async function perform({ options, receipts, named, steps, filler, fillers, close
   // What is left.
   const seen = notes || readNotes(dir)
   for (const error of unhandled) wrong.push(`nobody has handled ${error?.stack}`)
-  for (const warning of warnings) if (warning.code !== 'EXODOS_TASK_RERUN') wrong.push(`warning: ${warning.stack}`)
+  for (const warning of warnings)
+    if (!['EXODOS_TASK_RERUN', 'EXODOS_WORKER_DIED'].includes(warning.code)) wrong.push(`warning: ${warning.stack}`)
   counts.reruns = warnings.filter(({ code }) => code === 'EXODOS_TASK_RERUN').length
   if (threads.size > 0) wrong.push(`${threads.size} threads are left`)
   for (const { pid, exitCode, signalCode, spawnargs } of children)
