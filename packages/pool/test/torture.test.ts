@@ -86,7 +86,7 @@ function programs(engine: EngineName) {
       { tasks: fc.integer({ min: fillers * 2, max: fillers * 20 }), age: fc.integer({ min: 200, max: 2000 }) },
       { requiredKeys: [] },
     ),
-    timeout: fc.record({ abort: fc.integer({ min: 10, max: 200 }), dispose: fc.constant(10_000) }),
+    timeout: fc.record({ abort: fc.integer({ min: 10, max: 200 }), dispose: fc.constant<number>(10_000) }),
     maxQueue: optional(fc.integer({ min: 1, max: fillers * 10 }), wanted ? 20 : 4),
   })
   return fc
