@@ -34,7 +34,9 @@ async function trips({ ms }) {
   return { p50: times[times.length >> 1], p99: times[Math.floor(times.length * 0.99)] }
 }
 
-await Promise.all(Array.from({ length: 8 }, () => pool.run('noop')))
+// Until all of it is compiled as it will be.
+await rate({ name: 'noop', lanes: 256, ms: 400 })
+await trips({ ms: 400 })
 console.log('"ready"')
 for await (const line of createInterface({ input: process.stdin })) {
   const { kind, ...words } = JSON.parse(line)

@@ -46,7 +46,9 @@ let done = () => {}
 const start = (birth) => {${begin(`{
     birth,
     post: (message) => {
-      if (process.connected && ++pending) process.send([birth.key, message], () => --pending === 0 && done())
+      if (!process.connected) return
+      process.send([birth.key, message], () => --pending === 0 && done())
+      pending++
     },
     isCut: () => {
       isHeard = true

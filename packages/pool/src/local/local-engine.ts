@@ -9,9 +9,12 @@ import { Queue } from '../engine/queue.js'
 import { messageOf, PoolError, WorkerDiedError } from '../shared/errors.js'
 import { type End, type LeaveReason, Member } from './member.js'
 
-/** Milliseconds of work that a worker is given ahead, and the most tasks: it has something to do while its results travel. */
-const AHEAD = 0.6
-const MOST_AHEAD = 256
+/** What a worker is given ahead, so that it has something to do while its results travel. */
+export interface Ahead {
+  /** Milliseconds of work. */
+  readonly work: number
+  readonly tasks: number
+}
 /** Milliseconds without a result after which what lies behind a task is given to a worker that has nothing to do. */
 const STUCK = 5
 /** Milliseconds before a worker is started again where the last one came to nothing; doubled each time. */
@@ -63,8 +66,7 @@ export class LocalEngine implements Engine {
     private readonly start: StartCarrier,
     private readonly events: EngineEvents,
     private readonly output: CarrierEvents['output'],
-    /** Are several tasks sent to a worker at a time? */
-    private readonly most = MOST_AHEAD,
+    private readonly ahead: Ahead,
     /** Called when all workers have left. */
     private readonly release = async () => {},
   ) {
@@ -205,7 +207,7 @@ export class LocalEngine implements Engine {
 
   private giveTo(member: Member, share: number): void {
     const jobs: Job[] = []
-    const most = Math.min(this.most, this.settings.recycle.tasks - member.done) - member.sent.size
+    const most = Math.min(this.ahead.tasks, this.settings.recycle.tasks - member.done) - member.sent.size
     let { load } = member
     let left = share
     while (jobs.length < most) {
@@ -215,7 +217,7 @@ export class LocalEngine implements Engine {
       // What is handed over can't be taken back.
       job.cost = job.transfer ? LONG : Math.min(LONG, job.estimate.cost + job.estimate.travel)
       // What takes long waits for a worker of its own.
-      if (load + job.cost > AHEAD && !(member.isIdle && jobs.length === 0)) break
+      if (load + job.cost > this.ahead.work && !(member.isIdle && jobs.length === 0)) break
       queue.shift()
       if (queue === this.queue) left--
       load += job.cost
