@@ -96,9 +96,8 @@ describe.each(engines)('%s', (engine) => {
     expect(await held.return()).toEqual({ done: true, value: undefined })
     expect(await next).toEqual({ done: true, value: undefined })
     expect(await held.next()).toEqual({ done: true, value: undefined })
+    // They would be held for ever, and no worker is replaced.
     await until(() => own.stats().running === 0)
-    const notes = (await own.broadcast('notes')) as string[][]
-    expect(notes.flat().filter((note) => note === 'AbortError').length).toBeGreaterThan(0)
     expect(seen).toEqual({ pulled, returned: 1 })
     expect(own.stats().workers.map(({ worker }) => worker)).toEqual([1, 2])
   })
