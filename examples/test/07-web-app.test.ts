@@ -6,6 +6,8 @@ import { missing, type Server, startServer } from '../../packages/exodos/test/su
 import { startExample } from './support/example.js'
 
 const timeout = 100_000
+/** How often it is killed under load. */
+const ROUNDS = Number(process.env.EXODOS_TEST_ROUNDS ?? 8)
 
 /** Starts the application under load and ends it, again and again: the table of that, and what became of the jobs. */
 async function show(args: string[], env: Record<string, string> = {}) {
@@ -42,8 +44,8 @@ describe.skipIf(missing('redis'))('with Redis', () => {
   })
   afterAll(() => redis.stop())
 
-  test('killed by SIGTERM 20 times under load, the application loses no request, session or job', { timeout }, () =>
-    expectNoLoss(20, 'redis', { REDIS_URL: `redis://127.0.0.1:${redis.port}` }),
+  test('killed by SIGTERM again and again under load, the application loses no request, session or job', { timeout }, () =>
+    expectNoLoss(ROUNDS, 'redis', { REDIS_URL: `redis://127.0.0.1:${redis.port}` }),
   )
 })
 

@@ -28,7 +28,7 @@ import { node, type ProgramOptions, run, start } from './support/program.js'
 import { source as instanceSource } from './support/recovery-instance.js?source'
 import { childrenOf } from './support/supervise.js'
 
-const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 5)
+const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 2)
 const isRoot = process.getuid?.() === 0
 const canMount = isRoot && spawnSync('unshare', ['-m', 'mount', '-t', 'tmpfs', 'none', '/mnt']).status === 0
 /** Another user. */

@@ -29,7 +29,7 @@ import { isSurelyDead, type Owner, thisOwner } from '../src/guardian/records/own
 import { source } from './support/lock-torture.js?source'
 import { node } from './support/program.js'
 
-const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 5)
+const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 2)
 /** Milliseconds, on average: as fast as two cores can start processes. */
 const KILL_EVERY = 40
 const ROUNDS = Number(process.env.EXODOS_TEST_ROUNDS ?? 100)

@@ -27,7 +27,7 @@ import { node, run, start } from './support/program.js'
 import { source } from './support/recovery-torture.js?source'
 import { childrenOf } from './support/supervise.js'
 
-const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 5)
+const SECONDS = Number(process.env.EXODOS_TORTURE_SECONDS ?? 2)
 /** Milliseconds, on average. */
 const KILL_EVERY = 40
 /** In memory, where there is such a place: a busy disk would be the limit. */
