@@ -13,7 +13,8 @@ export interface CarrierOptions {
 
 /** What a carrier tells. */
 export interface CarrierEvents {
-  message(message: Message): void
+  /** Are there others to come soon? */
+  message(message: Message): boolean
   /** Once, last of all: it has ended. `error`: what nobody handled in it, or why it couldn't be started. */
   gone(exit: Exit, error?: unknown): void
   output(stream: 'stdout' | 'stderr', output: NodeJS.ReadableStream): void

@@ -47,8 +47,7 @@ class ThreadCarrier implements Carrier {
     this.label = `thread ${this.threadId}`
     // An event costs more than the message: those that have come with it need none.
     port1.on('message', (message: Message) => {
-      events.message(message)
-      this.hearMore(events, MOST_AT_ONCE)
+      if (events.message(message)) this.hearMore(events, MOST_AT_ONCE)
     })
     // What it says can't be understood: nobody knows which tasks that was about.
     port1.on('messageerror', (error) => this.refuse(error))

@@ -33,8 +33,8 @@ export interface EngineEvents {
   died(words: string): void
   /** Nothing waits and nothing runs any more, or something does again. */
   busy(isBusy: boolean): void
-  /** A task has ended: `took` milliseconds in its worker. */
-  done(job: Job, took: number): void
+  /** A task has ended, so many milliseconds after it was submitted; `took` of them in its worker. */
+  done(latency: number, took: number): void
 }
 
 /** Runs tasks, by workers of its own or elsewhere. */

@@ -19,8 +19,17 @@ export interface RunOptions {
   onProgress?: (value: unknown) => void
 }
 
+/** Tasks whose promise has resolved, and those whose promise has rejected. */
+export interface Tally {
+  done: number
+  failed: number
+}
+
 /** A task on its way. Whoever takes it from one state to the next settles it at most once. */
 export class Job {
+  readonly result: Promise<unknown>
+  private onResult: (value: unknown) => void = () => {}
+  private onError: (error: unknown) => void = () => {}
   /** `over`: its promise is settled; a worker may still be at it. */
   state: 'queued' | 'sent' | 'over' = 'queued'
   priority = 0
@@ -51,16 +60,24 @@ export class Job {
     readonly input: unknown,
     readonly queuedAt: number,
     readonly estimate: Estimate,
-    private readonly onResult: (value: unknown) => void,
-    private readonly onError: (error: unknown) => void,
-  ) {}
+    private readonly tally: Tally,
+  ) {
+    this.result = new Promise((resolve, reject) => {
+      this.onResult = resolve
+      this.onError = reject
+    })
+  }
 
   resolve(value: unknown): void {
-    if (this.finish()) this.onResult(value)
+    if (!this.finish()) return
+    this.tally.done++
+    this.onResult(value)
   }
 
   reject(error: unknown): void {
-    if (this.finish()) this.onError(error)
+    if (!this.finish()) return
+    this.tally.failed++
+    this.onError(error)
   }
 
   private finish(): boolean {

@@ -1,42 +1,10 @@
+import { Fifo } from './fifo.js'
 import type { Job } from './job.js'
 
-/** Places of jobs that are gone, above which they are forgotten. */
-const LONG = 4096
-
-/** Jobs of one priority, first in first out. */
-class Line {
-  private jobs: (Job | undefined)[] = []
-  private head = 0
-
-  constructor(readonly priority: number) {}
-
-  get length(): number {
-    return this.jobs.length - this.head
-  }
-
-  push(job: Job): void {
-    this.jobs.push(job)
-  }
-
-  peek(): Job | undefined {
-    return this.jobs[this.head]
-  }
-
-  unshift(jobs: readonly Job[]): void {
-    this.jobs = [...jobs, ...this.jobs.slice(this.head)]
-    this.head = 0
-  }
-
-  shift(): Job | undefined {
-    const job = this.jobs[this.head]
-    if (!job) return undefined
-    this.jobs[this.head++] = undefined
-    if (this.head === this.jobs.length) this.jobs.length = this.head = 0
-    else if (this.head > LONG) {
-      this.jobs = this.jobs.slice(this.head)
-      this.head = 0
-    }
-    return job
+/** Jobs of one priority. */
+class Line extends Fifo<Job> {
+  constructor(readonly priority: number) {
+    super()
   }
 }
 
@@ -62,7 +30,7 @@ export class Queue {
   /** The next one. */
   peek(): Job | undefined {
     for (let line = this.first(); line; line = this.first()) {
-      const job = line.peek()
+      const job = line.first
       if (job?.state === 'queued') return job
       line.shift()
     }

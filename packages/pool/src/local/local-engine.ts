@@ -152,7 +152,7 @@ export class LocalEngine implements Engine {
     for (const job of this.allQueued()) this.handOver(job, error)
     for (const member of this.members) {
       member.takeBack()
-      for (const job of member.sent.values()) this.abort(job, leftBehind(error, job, member.knows(job)))
+      for (const job of member.sent) this.abort(job, leftBehind(error, job, member.knows(job)))
     }
     const ended = this.members.map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
     for (const member of this.members) member.leave('close', dispose)
@@ -172,7 +172,7 @@ export class LocalEngine implements Engine {
       state: state as WorkerStats['state'],
       pid: carrier.pid,
       threadId: carrier.threadId,
-      running: sent.size,
+      running: sent.length,
       done,
     }))
   }
@@ -184,8 +184,8 @@ export class LocalEngine implements Engine {
     nextTick(this.pump)
   }
 
-  /** Starts workers for what waits, and gives them what they have room for: for all callers, so in the context of none. */
-  private readonly pump = AsyncResource.bind((): void => {
+  /** Starts workers for what waits, and gives them what they have room for. */
+  private readonly pump = (): void => {
     this.isPumpDue = false
     if (!this.closing) {
       this.startSome()
@@ -193,12 +193,12 @@ export class LocalEngine implements Engine {
       if (this.waiting.length > 0) this.tellRoom()
     }
     this.tellBusy()
-  })
+  }
 
   private giveSome(): void {
     const ready = this.members.filter(({ state, isDue }) => state === 'ready' && !isDue)
     if (ready.length === 0) return
-    if (ready.length > 1) ready.sort((a, b) => a.load - b.load || a.sent.size - b.sent.size)
+    if (ready.length > 1) ready.sort((a, b) => a.load - b.load || a.sent.length - b.sent.length)
     const share = Math.ceil(this.queue.length / ready.length)
     for (const member of ready) this.giveTo(member, share)
     this.count()
@@ -207,7 +207,7 @@ export class LocalEngine implements Engine {
 
   private giveTo(member: Member, share: number): void {
     const jobs: Job[] = []
-    const most = Math.min(this.ahead.tasks, this.settings.recycle.tasks - member.done) - member.sent.size
+    const most = Math.min(this.ahead.tasks, this.settings.recycle.tasks - member.done) - member.sent.length
     let { load } = member
     let left = share
     while (jobs.length < most) {
@@ -240,12 +240,12 @@ export class LocalEngine implements Engine {
 
   /** A task that takes longer than those before it doesn't hold up what was sent with it. */
   private watchForStuck(ready: readonly Member[]): void {
-    if (this.stuckTimer || !ready.some(({ isIdle }) => isIdle) || !ready.some(({ sent }) => sent.size > 1)) return
+    if (this.stuckTimer || !ready.some(({ isIdle }) => isIdle) || !ready.some(({ sent }) => sent.length > 1)) return
     this.stuckTimer = setTimeout(() => {
       this.stuckTimer = undefined
       const now = performance.now()
       for (const member of this.members) {
-        if (member.state !== 'ready' || member.sent.size < 2) continue
+        if (member.state !== 'ready' || member.sent.length < 2) continue
         if (now - member.heardAt >= STUCK) member.takeBack()
       }
       this.pumpSoon()
@@ -255,7 +255,7 @@ export class LocalEngine implements Engine {
   /** As many workers as there are to be, and as what waits can use. */
   private startSome(): void {
     if (this.broken || this.closing) return
-    if (performance.now() < this.retryAt) {
+    if (this.retryAt > 0 && performance.now() < this.retryAt) {
       this.retryLater()
       return
     }
@@ -288,7 +288,8 @@ export class LocalEngine implements Engine {
     this.members = this.slots.filter((each) => each !== undefined)
   }
 
-  private make(slot: number): Member {
+  /** For all callers, so in the context of none. */
+  private readonly make = AsyncResource.bind((slot: number): Member => {
     return new Member(++this.numbers, slot, this.start, this.settings, {
       ready: (each) => this.hearReady(each),
       done: (each, job, took) => this.hearDone(each, job, took),
@@ -299,7 +300,7 @@ export class LocalEngine implements Engine {
       gone: (each, end) => this.hearGone(each, end),
       output: this.output,
     })
-  }
+  })
 
   private retryLater(): void {
     this.retryTimer ??= setTimeout(() => {
@@ -326,7 +327,7 @@ export class LocalEngine implements Engine {
     this.sent--
     this.counts.tasksDone++
     this.failures = 0
-    this.events.done(job, took)
+    this.events.done(member.heardAt - job.queuedAt, took)
     if (member.done >= this.settings.recycle.tasks) member.isDue = true
     if (member.isIdle) {
       this.replaceIfDue(member)
@@ -475,7 +476,7 @@ export class LocalEngine implements Engine {
 
   private count(): void {
     this.sent = 0
-    for (const { sent } of this.members) this.sent += sent.size
+    for (const { sent } of this.members) this.sent += sent.length
   }
 
   private tellRoom(): void {
@@ -488,7 +489,7 @@ export class LocalEngine implements Engine {
   private tellBusy(): void {
     const isBusy = this.sent > 0 || this.queued > 0
     // What nobody uses yet is waited for until it is ready.
-    if (!isBusy) for (const resolve of this.idlers.splice(0)) resolve()
+    if (!isBusy && this.idlers.length > 0) for (const resolve of this.idlers.splice(0)) resolve()
     this.isBusy = isBusy
     this.events.busy(isBusy || (!this.isStarted && !this.broken))
   }

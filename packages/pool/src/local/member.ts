@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { clearTimeout, setTimeout } from 'node:timers'
 import type { Carrier, CarrierEvents, StartCarrier } from '../carriers/carrier.js'
+import { Fifo } from '../engine/fifo.js'
 import type { Job } from '../engine/job.js'
 import type { Settings } from '../engine/options.js'
 import { Queue } from '../engine/queue.js'
@@ -43,18 +44,17 @@ const MARGIN = 1000
 
 /** A worker that has told nothing for so many times what a task that was aborted has to end is blocked by some task. */
 const SILENT = 10
-/** So many results are sent together at most; of tasks whose input takes longer to travel, in milliseconds, fewer: while some
- * are on their way, others are worked at. */
+/** So many results are sent together at most. */
 const MOST_RESULTS = 64
-const HEAVY = 0.005
-const PARTS = 4
+/** What takes so many milliseconds to be copied goes by itself. */
+const LARGE = 0.005
 
 /** One worker: from its start to its end. */
 export class Member {
   state: 'starting' | 'ready' | 'leaving' | 'gone' = 'starting'
   readonly carrier: Carrier
   /** What it was given and has not done, in its order. */
-  readonly sent = new Map<number, Job>()
+  readonly sent = new Fifo<Job>()
   /** Milliseconds that that will take, as far as known. */
   load = 0
   done = 0
@@ -100,7 +100,10 @@ export class Member {
       birth,
       { ...settings, name: own },
       {
-        message: (message) => this.hear(message),
+        message: (message) => {
+          this.hear(message)
+          return !this.isIdle
+        },
         gone: (exit, error) => this.gone(exit, error),
         output: events.output,
       },
@@ -110,17 +113,22 @@ export class Member {
   }
 
   get isIdle(): boolean {
-    return this.sent.size === 0
+    return this.sent.length === 0
   }
 
-  /** Sends them as one message. Those that can't be cloned reject. */
+  /** Sends them together, but for what is large. Those that can't be cloned reject. */
   give(jobs: readonly Job[]): void {
-    if (this.isIdle) this.heardAt = performance.now()
-    const began = performance.now()
-    const travel = jobs[0]?.estimate.travel ?? 0
-    const most = travel > HEAVY ? Math.ceil(jobs.length / PARTS) : MOST_RESULTS
-    const message: Message = [ToWorker.tasks, this.next, most]
-    let transfer: Transferable[] | undefined
+    const isLarge = (jobs[0] as Job).estimate.travel > LARGE
+    // The worker is at one while another is on its way.
+    if (isLarge) for (const job of jobs) this.giveOne(job, 1)
+    // Who waits for a single result has it at once.
+    else if (jobs.length === 1) this.giveOne(jobs[0] as Job, this.isIdle ? 1 : MOST_RESULTS)
+    else this.giveAll(jobs)
+    this.armTimeout()
+  }
+
+  private giveAll(jobs: readonly Job[]): void {
+    const message: Message = [ToWorker.tasks, this.next, MOST_RESULTS]
     let counter = 0
     let last: Job | undefined
     for (const job of jobs) {
@@ -128,35 +136,46 @@ export class Member {
       last = job
       message[counter] = (message[counter] as number) + 1
       message.push(job.input)
-      if (job.transfer) transfer = [...(transfer ?? []), ...job.transfer]
     }
+    const transfer = jobs.flatMap((job) => job.transfer ?? [])
     try {
-      this.carrier.post(message, transfer ?? [])
-      const each = (performance.now() - began) / jobs.length
-      for (const job of jobs) this.note(job, each)
-    } catch (error) {
-      if (jobs.length > 1) for (const job of jobs) this.give([job])
-      else
-        for (const job of jobs)
-          job.reject(new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable(`the input of ${job.task}`, error)))
+      this.send(jobs, message, transfer)
+    } catch {
+      // It isn't said which of them.
+      for (const job of jobs) this.giveOne(job, MOST_RESULTS)
     }
-    this.armTimeout()
+  }
+
+  private giveOne(job: Job, most: number): void {
+    try {
+      this.send([job], [ToWorker.tasks, this.next, most, job.task, job.isWatched, 1, job.input], job.transfer ?? [])
+    } catch (error) {
+      job.reject(new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable(`the input of ${job.task}`, error)))
+    }
+  }
+
+  private send(jobs: readonly Job[], message: Message, transfer: readonly Transferable[]): void {
+    const began = performance.now()
+    if (this.isIdle) this.heardAt = began
+    this.carrier.post(message, transfer)
+    const each = (performance.now() - began) / jobs.length
+    for (const job of jobs) this.note(job, each)
   }
 
   private note(job: Job, travel: number): void {
     job.estimate.addTravel(travel)
     job.state = 'sent'
     job.seq = this.next
-    this.sent.set(job.seq, job)
+    this.sent.push(job)
     this.load += job.cost
     this.next = following(this.next)
   }
 
   /** Asks for the end of a task; when that doesn't come the worker has to go. */
   abort(job: Job, reason: unknown): void {
-    if (this.sent.get(job.seq) !== job || this.state === 'gone') return
+    if (!this.sent.has(job) || this.state === 'gone') return
     if (this.first !== job) this.takeBack()
-    if (this.sent.get(job.seq) !== job) return
+    if (!this.sent.has(job)) return
     this.post([ToWorker.abort, job.seq, pack(reason)])
     this.watchRunaway(job)
   }
@@ -165,7 +184,7 @@ export class Member {
   private watchRunaway(job: Job, times = 1): void {
     // Forgotten with the job.
     job.timer = setTimeout(() => {
-      if (this.sent.get(job.seq) !== job || this.asked) return
+      if (!this.sent.has(job) || this.asked) return
       const isSilent = times > SILENT && performance.now() - this.heardAt > SILENT * this.settings.abort
       if (this.isRunning(job) || isSilent) this.events.runaway(this)
       else this.watchRunaway(job, times + 1)
@@ -178,6 +197,13 @@ export class Member {
     return started === undefined ? job.hasTold || 'unknown' : isBefore(job.seq, started)
   }
 
+  private jobOf(seq: number): Job | undefined {
+    // Nearly always.
+    if (this.first?.seq === seq) return this.first
+    for (const job of this.sent) if (job.seq === seq) return job
+    return undefined
+  }
+
   private isRunning(job: Job): boolean {
     const { started } = this.carrier
     return started === undefined ? this.first === job : following(job.seq) === started
@@ -185,8 +211,7 @@ export class Member {
 
   /** What it is at, as far as it has told. */
   private get first(): Job | undefined {
-    for (const job of this.sent.values()) return job
-    return undefined
+    return this.sent.first
   }
 
   /** What has not been started comes back by `returned`: now, or when the worker has answered. */
@@ -223,7 +248,7 @@ export class Member {
   }
 
   private hearProgress(seq: number, value: unknown): void {
-    const job = this.sent.get(seq)
+    const job = this.jobOf(seq)
     if (job?.state !== 'sent') return
     job.hasTold = true
     job.onProgress?.(value)
@@ -248,7 +273,7 @@ export class Member {
     const [, first, tooks, failed] = message as [number, number, number[], number[]]
     let seq = first
     for (let at = 0; at < tooks.length; at++, seq = following(seq)) {
-      const job = this.sent.get(seq)
+      const job = this.jobOf(seq)
       if (!job) continue
       const took = (tooks[at] as number) / 1000
       const isOk = failed.length === 0 || !failed.includes(at)
@@ -273,13 +298,13 @@ export class Member {
   }
 
   private giveBack(isUnstarted: (job: Job) => boolean): void {
-    const jobs = [...this.sent.values()].filter(isUnstarted)
+    const jobs = [...this.sent].filter(isUnstarted)
     for (const job of jobs) this.remove(job)
     this.events.returned(this, jobs)
   }
 
   private remove(job: Job): void {
-    this.sent.delete(job.seq)
+    this.sent.remove(job)
     job.stopTimer()
     this.load = this.isIdle ? 0 : this.load - job.cost
   }
@@ -299,7 +324,7 @@ export class Member {
     for (const timer of this.timers) clearTimeout(timer)
     this.timers.clear()
     const { started } = this.carrier
-    const jobs = [...this.sent.values()]
+    const jobs = [...this.sent]
     const isUnstarted = (job: Job) => started !== undefined && !isBefore(job.seq, started)
     for (const job of jobs) this.remove(job)
     if (!wasReady && !this.asked) this.failure ??= error ?? this.diedWords(exit)

@@ -69,7 +69,7 @@ export class Pool<T> implements AsyncDisposable {
     this.#outputs = [stdout, stderr]
     this.#engine = makeEngine(settings, {
       busy: (isBusy) => this.#setBusy(isBusy),
-      done: (job, took) => this.#counts.add(performance.now() - job.queuedAt, took),
+      done: (latency, took) => this.#counts.add(latency, took),
       died: (words) => process.emitWarning(`${settings.name}: ${words}`, { code: 'EXODOS_WORKER_DIED' }),
       rerun: (job, exit) => this.#announceRerun(job, exit.signal ?? `exit code ${exit.code}`),
       output: (stream, output) => (stream === 'stdout' ? stdout : stderr)?.add(output),
@@ -146,8 +146,8 @@ export class Pool<T> implements AsyncDisposable {
     if (this.#isClosing) throw closed(this.#settings.name)
     const results: Promise<unknown>[] = []
     this.#engine.broadcast(() => {
-      const { job, result } = this.#makeJob(task, input, options)
-      results.push(result.catch(unlessGone))
+      const job = this.#makeJob(task, input, options)
+      results.push(job.result.catch(unlessGone))
       return job
     })
     return (await Promise.all(results)).filter((result) => result !== GONE) as Output<T[K]>[]
@@ -191,17 +191,17 @@ export class Pool<T> implements AsyncDisposable {
       const { maxQueue, name } = this.#settings
       if (!map && maxQueue !== Number.POSITIVE_INFINITY && this.#engine.backlog >= maxQueue)
         throw new PoolError('ERR_EXODOS_QUEUE_FULL', `${name}: ${maxQueue} tasks wait; room() tells when one more can be taken`)
-      const { job, result } = this.#makeJob(task, input, options)
+      const job = this.#makeJob(task, input, options)
       // The signal that ends a map is the pool's own.
       if (map) job.isWatched = map.isWatched
       this.#engine.submit(job)
-      return result
+      return job.result
     } catch (error) {
       return Promise.reject(error)
     }
   }
 
-  #makeJob(task: string, input: unknown, options: RunOptions | undefined): { job: Job; result: Promise<unknown> } {
+  #makeJob(task: string, input: unknown, options: RunOptions | undefined): Job {
     if (typeof task !== 'string') throw invalid('run(task)', 'the name of a task', task)
     if (options !== undefined) checkRunOptions(options)
     let estimate = this.#estimates.get(task)
@@ -209,21 +209,9 @@ export class Pool<T> implements AsyncDisposable {
       estimate = new Estimate()
       this.#estimates.set(task, estimate)
     }
-    const known = estimate
-    let job: Job | undefined
-    const result = new Promise((resolve, reject) => {
-      const done = (value: unknown) => {
-        this.#counts.done++
-        resolve(value)
-      }
-      const failed = (error: unknown) => {
-        this.#counts.failed++
-        reject(error)
-      }
-      job = new Job(task, input, performance.now(), known, done, failed)
-    })
-    if (options) this.#attend(job as unknown as Job, options)
-    return { job: job as unknown as Job, result }
+    const job = new Job(task, input, performance.now(), estimate, this.#counts)
+    if (options) this.#attend(job, options)
+    return job
   }
 
   #attend(job: Job, { signal, timeout, priority = 0, key, transfer, onProgress }: RunOptions): void {
