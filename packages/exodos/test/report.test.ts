@@ -26,6 +26,17 @@ test.each([
   expect(problems(report)).toEqual([])
 })
 
+test('what a hook waits for is asked when its time is up: it may come to its end a little later', async () => {
+  const { report } = await run(`${prelude}
+    let open = 1
+    onExit(async ({ signal }) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      open = 0
+    }, { name: 'slow', timeout: 20, state: () => ({ open }) })
+    process.exit(0)`)
+  expect(report?.hooks[0]).toMatchObject({ name: 'slow', status: 'overdue', state: { open: 1 } })
+})
+
 test('the report keeps to its schema: forced by a second signal', async () => {
   const { report } = await runAndKill(
     `${prelude}${hooks}

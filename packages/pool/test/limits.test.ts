@@ -47,6 +47,19 @@ describe.each(['threads', 'processes'])('%s', (engine) => {
     expect(lines).toEqual(['[["ERR_EXODOS_POOL_CLOSED",true],["ERR_EXODOS_POOL_CLOSED",false]]'])
   })
 
+  test('what an exit waits for is named: the task, and where it runs', async () => {
+    const { stderr } = await program(
+      engine,
+      `tasks: { stay: (_, { progress }) => new Promise(() => progress('begun')) }`,
+      `const { configure } = await import('exodos')
+      configure({ grace: 1500 })
+      const pool = createPool(url, { engine, size: 1, name: 'stayers', timeout: { dispose: 300 } })
+      await new Promise((resolve) => void told(pool.run('stay', 0, { onProgress: resolve })))
+      process.exit(0)`,
+    )
+    expect(stderr).toMatch(/stayers: tasks.*1 running \(stay in (thread|process) \d+\), 0 queued/)
+  })
+
   test('a worker that dies with nothing to do is replaced, and a warning says so', async () => {
     const { lines } = await program(
       engine,

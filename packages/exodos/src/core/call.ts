@@ -17,6 +17,8 @@ export class Call {
   statusText: string | undefined
   /** What it says that it has done. */
   result: unknown
+  /** What it said that it waited for, when it was given up: later on it may have come to its end. */
+  state: unknown
   /** How the hook settled after it was overdue or cut. */
   late: 'ok' | 'failed' | undefined
   /** Has it asked for a lease? */

@@ -1,5 +1,5 @@
 import type { Call } from './call.js'
-import { hookName, hookSite, type Phase, type Reason } from './hook.js'
+import { type HookRecord, hookName, hookSite, type Phase, type Reason } from './hook.js'
 import type { Run } from './run.js'
 
 /** What happened on the way out, as data. Its JSON Schema is `exodos/report.schema.json`. */
@@ -108,7 +108,7 @@ function describeCall(call: Call): ReportedHook {
   if (statusText !== undefined) entry.saying = statusText
   if (late !== undefined) entry.late = late
   if (call.result !== undefined) entry.result = asJson(() => call.result, 'result', LONGEST_RESULT)
-  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = asJson(record.state, 'state()', LONGEST_STATE)
+  if (record.state && (status === 'overdue' || status === 'cut')) entry.state = call.state ?? stateOf(record)
   return entry
 }
 
@@ -139,6 +139,9 @@ const LONGEST_RESULT = 1_000_000
 const LONGEST_STATE = 10_000
 
 /** What a hook says of itself. What can't be said never breaks the report. */
+/** What the hook says that it waits for, if it says so. */
+export const stateOf = ({ state }: HookRecord): unknown => state && asJson(state, 'state()', LONGEST_STATE)
+
 function asJson(value: () => unknown, what: string, longest: number): unknown {
   try {
     const json = JSON.stringify(value()) ?? 'null'

@@ -13,6 +13,7 @@ import {
   type Reason,
 } from './hook.js'
 import type { Hook } from './order.js'
+import { stateOf } from './report.js'
 import type { RootScope } from './root.js'
 import { type ScopeState, scopeOf } from './scope-state.js'
 import { isThenable } from './work.js'
@@ -335,6 +336,7 @@ export class Run {
   private giveUp(status: 'overdue' | 'cut', why: string, which: (call: Call) => boolean = () => true): void {
     for (const [call, hook] of [...this.open]) {
       if (!which(call)) continue
+      call.state = stateOf(call.record)
       this.settle(call, hook, status)
       call.abort(why)
     }

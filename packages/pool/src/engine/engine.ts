@@ -62,4 +62,6 @@ export interface Engine {
   /** What can be done of that where nothing can be waited for. */
   closeSync(): void
   workers(): WorkerStats[]
+  /** What it is at, for reports: `2 running (resize in thread 3, resize in thread 4), 10 queued`. */
+  words(): string
 }

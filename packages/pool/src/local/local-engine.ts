@@ -1,4 +1,3 @@
-import { AsyncResource } from 'node:async_hooks'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { exiting } from 'exodos/lib'
 import type { CarrierEvents, StartCarrier } from '../carriers/carrier.js'
@@ -8,6 +7,7 @@ import type { Settings } from '../engine/options.js'
 import { Queue } from '../engine/queue.js'
 import { messageOf, PoolError, WorkerDiedError } from '../shared/errors.js'
 import { type End, type LeaveReason, Member } from './member.js'
+import { Seats } from './seats.js'
 
 /** What a worker is given ahead, so that it has something to do while its results travel. */
 export interface Ahead {
@@ -17,43 +17,27 @@ export interface Ahead {
 }
 /** Milliseconds without a result after which what lies behind a task is given to a worker that has nothing to do. */
 const STUCK = 5
-/** Milliseconds before a worker is started again where the last one came to nothing; doubled each time. */
-const BACKOFF = 100
-const LONGEST_BACKOFF = 30_000
-/** A worker that dies before it has done anything within so many milliseconds has come to nothing. */
-const EARLY = 1000
 /** So many workers may die before they have begun a task that they were given. */
 const MOST_DEATHS = 3
 const NO_EXIT = { code: null, signal: null }
+/** Tasks that are named in reports. */
+const MOST_NAMES = 8
 /** In place of a cost that isn't known. */
 const LONG = 1e6
 
 /** As it was before a test framework has replaced it. */
 const { nextTick } = process
 
-/** Workers of this process: gives them tasks, replaces those that go, and settles every task whatever becomes of them. */
+/** Workers of this process: gives them tasks, and settles every task whatever becomes of them. */
 export class LocalEngine implements Engine {
-  readonly ready: Promise<void>
-  private resolveReady = () => {}
-  private rejectReady: (error: unknown) => void = () => {}
-  private isStarted = false
-  private readonly slots: (Member | undefined)[]
-  /** Those in the slots. */
-  private members: readonly Member[] = []
+  private readonly seats: Seats
   private readonly queue = new Queue()
-  /** Of tasks with a key, by the slot that it leads to. */
+  /** Of tasks with a key, by the seat that it leads to. */
   private readonly keyed = new Map<number, Queue>()
   private sent = 0
-  private numbers = 0
   private isPumpDue = false
   private isBusy = false
-  private failures = 0
-  private retryAt = 0
-  private retryTimer: NodeJS.Timeout | undefined
   private stuckTimer: NodeJS.Timeout | undefined
-  private idleTimer: NodeJS.Timeout | undefined
-  /** Why no worker is started any more. */
-  private broken: Error | undefined
   private closing: Error | undefined
   private idlers: (() => void)[] = []
   private waiting: { readonly most: number; readonly resolve: () => void }[] = []
@@ -70,16 +54,24 @@ export class LocalEngine implements Engine {
     /** Called when all workers have left. */
     private readonly release = async () => {},
   ) {
-    this.slots = new Array(settings.max).fill(undefined)
-    this.ready = new Promise((resolve, reject) => {
-      this.resolveReady = resolve
-      this.rejectReady = reject
-    })
-    // Every task tells of it, too.
-    this.ready.catch(() => {})
+    this.seats = new Seats(
+      settings,
+      (number, seat) => this.makeMember(number, seat),
+      (error) => {
+        for (const job of this.allQueued()) job.reject(error)
+      },
+      () => this.pump(),
+    )
+    this.seats.fill(0, [])
     this.tellBusy()
-    this.startSome()
-    if (settings.min === 0) this.becomeReady()
+  }
+
+  get ready(): Promise<void> {
+    return this.seats.ready
+  }
+
+  private get members(): readonly Member[] {
+    return this.seats.members
   }
 
   get queued(): number {
@@ -94,7 +86,7 @@ export class LocalEngine implements Engine {
   }
 
   submit(job: Job): void {
-    const refusal = this.closing ?? this.broken
+    const refusal = this.closing ?? this.seats.broken
     if (refusal) {
       job.reject(refusal)
       return
@@ -106,7 +98,7 @@ export class LocalEngine implements Engine {
   }
 
   broadcast(make: () => Job): void {
-    if (this.closing ?? this.broken) {
+    if (this.closing ?? this.seats.broken) {
       this.submit(make())
       return
     }
@@ -145,10 +137,8 @@ export class LocalEngine implements Engine {
 
   async close(error: Error, dispose: number): Promise<Closed> {
     this.closing = error
-    clearTimeout(this.retryTimer)
     clearTimeout(this.stuckTimer)
-    clearTimeout(this.idleTimer)
-    if (!this.isStarted) this.rejectReady(error)
+    this.seats.close(error)
     for (const job of this.allQueued()) this.handOver(job, error)
     for (const member of this.members) {
       member.takeBack()
@@ -177,6 +167,12 @@ export class LocalEngine implements Engine {
     }))
   }
 
+  words(): string {
+    const tasks = this.members.flatMap(({ sent, carrier }) => (sent.first ? `${sent.first.task} in ${carrier.label}` : []))
+    const names = tasks.length > 0 ? ` (${tasks.slice(0, MOST_NAMES).join(', ')}${tasks.length > MOST_NAMES ? ', …' : ''})` : ''
+    return `${this.sent} running${names}, ${this.queued} queued`
+  }
+
   private pumpSoon(): void {
     if (this.isPumpDue) return
     this.isPumpDue = true
@@ -188,7 +184,7 @@ export class LocalEngine implements Engine {
   private readonly pump = (): void => {
     this.isPumpDue = false
     if (!this.closing) {
-      this.startSome()
+      this.seats.fill(this.queue.length, this.keyed)
       this.giveSome()
       if (this.waiting.length > 0) this.tellRoom()
     }
@@ -232,7 +228,7 @@ export class LocalEngine implements Engine {
   /** Where its next task is: what only this worker may do comes first, unless something more urgent waits. */
   private sourceFor(member: Member, isShared: boolean): Queue | undefined {
     if (member.own.length > 0) return member.own
-    const keyed = this.keyed.get(member.slot)
+    const keyed = this.keyed.get(member.seat)
     if (!isShared || !this.queue.length) return keyed
     if (!keyed?.length) return this.queue
     return (keyed.peek()?.priority ?? 0) >= (this.queue.peek()?.priority ?? 0) ? keyed : this.queue
@@ -252,87 +248,29 @@ export class LocalEngine implements Engine {
     }, STUCK).unref()
   }
 
-  /** As many workers as there are to be, and as what waits can use. */
-  private startSome(): void {
-    if (this.broken || this.closing) return
-    if (this.retryAt > 0 && performance.now() < this.retryAt) {
-      this.retryLater()
-      return
-    }
-    let staying = 0
-    let free = 0
-    for (const { state, isIdle } of this.members) {
-      if (state !== 'leaving') staying++
-      if (state === 'starting' || (state === 'ready' && isIdle)) free++
-    }
-    // On the way out only for what waits.
-    const min = exiting.aborted ? 0 : this.settings.min
-    let wanted = Math.max(min - staying, this.queue.length - free)
-    for (const [slot, queue] of this.keyed) if (queue.length > 0 && !this.slots[slot] && this.startOne(slot)) wanted--
-    for (let slot = 0; slot < this.slots.length && wanted > 0 && !this.broken; slot++)
-      if (!this.slots[slot] && this.startOne(slot)) wanted--
-  }
-
-  private startOne(slot: number): boolean {
-    try {
-      this.seat(slot, this.make(slot))
-      return true
-    } catch (error) {
-      this.hearFailure(error)
-      return false
-    }
-  }
-
-  private seat(slot: number, member: Member | undefined): void {
-    this.slots[slot] = member
-    this.members = this.slots.filter((each) => each !== undefined)
-  }
-
-  /** For all callers, so in the context of none. */
-  private readonly make = AsyncResource.bind((slot: number): Member => {
-    return new Member(++this.numbers, slot, this.start, this.settings, {
+  private makeMember(number: number, seat: number): Member {
+    return new Member(number, seat, this.start, this.settings, {
       ready: (each) => this.hearReady(each),
       done: (each, job, took) => this.hearDone(each, job, took),
       returned: (each, jobs) => this.hearReturned(each, jobs),
       timedOut: (job) => this.hearTimeout(job),
-      due: (each) => this.hearDue(each),
+      due: (each) => this.seats.hearDue(each),
       runaway: (each) => this.replace(each, 'abort'),
       gone: (each, end) => this.hearGone(each, end),
       output: this.output,
     })
-  })
-
-  private retryLater(): void {
-    this.retryTimer ??= setTimeout(() => {
-      this.retryTimer = undefined
-      this.pump()
-    }, this.retryAt - performance.now()).unref()
   }
 
   private hearReady(member: Member): void {
-    const { recycle, min } = this.settings
-    if (recycle.age !== Number.POSITIVE_INFINITY) member.after(recycle.age, () => this.hearDue(member))
-    if (this.members.filter(({ state }) => state === 'ready').length >= min) this.becomeReady()
-    this.watchForIdle()
+    this.seats.hearReady(member)
     this.pump()
-  }
-
-  private becomeReady(): void {
-    this.isStarted = true
-    this.resolveReady()
-    this.tellBusy()
   }
 
   private hearDone(member: Member, job: Job, took: number): void {
     this.sent--
     this.counts.tasksDone++
-    this.failures = 0
     this.events.done(member.heardAt - job.queuedAt, took)
-    if (member.done >= this.settings.recycle.tasks) member.isDue = true
-    if (member.isIdle) {
-      this.replaceIfDue(member)
-      this.watchForIdle()
-    }
+    this.seats.hearDone(member)
     this.pumpSoon()
   }
 
@@ -350,14 +288,13 @@ export class LocalEngine implements Engine {
   }
 
   private hearGone(member: Member, end: End): void {
-    this.seat(member.slot, undefined)
+    this.seats.vacate(member)
     const { isDisposed, readyAt, receipts } = member
     if (isDisposed || readyAt > 0 || receipts > 0) this.counts[isDisposed ? 'disposed' : receipts > 0 ? 'rescued' : 'killed']++
     this.settleLost(member, end)
-    if (member.failure !== undefined && !this.closing) this.hearFailure(member.failure)
-    else if (!member.asked && member.done === 0 && performance.now() - member.readyAt < EARLY) this.backOff()
+    this.seats.hearEnd(member)
     const isQuiet = member.asked !== undefined || member.failure !== undefined || end.lost.length > 0 || exiting.aborted
-    if (!isQuiet) this.events.died(this.words(member, end))
+    if (!isQuiet) this.events.died(endOf(member, end))
     this.count()
     this.leavers.get(member)?.()
     this.pumpSoon()
@@ -368,7 +305,7 @@ export class LocalEngine implements Engine {
     const { exit, error, lost, unstarted, isSure } = end
     const { onCrash } = this.settings
     const died = (job: Job, started: boolean | 'unknown') => {
-      const message = `${this.words(member, end)}; it had been given ${job.task}`
+      const message = `${endOf(member, end)}; it had been given ${job.task}`
       return new WorkerDiedError(message, started, exit, error === undefined ? undefined : { cause: error })
     }
     const again: Job[] = []
@@ -390,60 +327,15 @@ export class LocalEngine implements Engine {
     else this.putBack(again)
   }
 
-  private words({ number, carrier, words }: Member, { exit, error }: End): string {
-    const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
-    const why = words ?? (error === undefined ? undefined : messageOf(error))
-    return `worker ${number} (${carrier.label}) ended ${how}${why ? ` (${why})` : ''}`
-  }
-
   /** What a worker was to begin when it has died may be what it has died of: as it is read, say. */
   private suspect(job: Job | undefined): void {
     if (job && ++job.deaths >= MOST_DEATHS)
       job.reject(new WorkerDiedError(`${MOST_DEATHS} workers have died before they had begun ${job.task}`, false, NO_EXIT))
   }
 
-  /** Nothing is tried in a hurry, and nobody waits for a worker that may never come. */
-  private hearFailure(cause: unknown): void {
-    const message = `${this.settings.name}: a worker could not be started: ${messageOf(cause)}`
-    const error = new PoolError('ERR_EXODOS_WORKER_INIT', message, { cause })
-    if (!this.isStarted) {
-      this.broken = error
-      this.rejectReady(error)
-      for (const member of this.members) member.leave('init')
-    } else this.backOff()
-    const isAlone = !this.members.some(({ state }) => state === 'starting' || state === 'ready')
-    if (isAlone || this.broken) for (const job of this.allQueued()) job.reject(error)
-  }
-
-  private backOff(): void {
-    this.retryAt = performance.now() + Math.min(LONGEST_BACKOFF, BACKOFF * 2 ** this.failures++)
-  }
-
   private replace(member: Member, reason: LeaveReason): void {
     member.takeBack()
     member.leave(reason)
-  }
-
-  private hearDue(member: Member): void {
-    member.isDue = true
-    this.replaceIfDue(member)
-  }
-
-  private replaceIfDue(member: Member): void {
-    if (member.isDue && member.isIdle && member.state === 'ready') member.leave('recycle')
-  }
-
-  private watchForIdle(): void {
-    const { idleTimeout, min, max } = this.settings
-    if (this.idleTimer || min === max) return
-    this.idleTimer = setTimeout(() => {
-      this.idleTimer = undefined
-      const now = performance.now()
-      const ready = this.members.filter(({ state }) => state === 'ready')
-      const idle = ready.filter((each) => each.isIdle && now - each.idleSince >= idleTimeout - 1)
-      for (const member of idle.slice(0, Math.max(0, ready.length - min))) member.leave('idle')
-      if (ready.length > min) this.watchForIdle()
-    }, idleTimeout).unref()
   }
 
   private allQueued(): Job[] {
@@ -465,11 +357,11 @@ export class LocalEngine implements Engine {
 
   private queueFor(key: string | number | undefined): Queue {
     if (key === undefined) return this.queue
-    const slot = slotOf(key, this.slots.length)
-    let queue = this.keyed.get(slot)
+    const seat = seatOf(key, this.settings.max)
+    let queue = this.keyed.get(seat)
     if (!queue) {
       queue = new Queue()
-      this.keyed.set(slot, queue)
+      this.keyed.set(seat, queue)
     }
     return queue
   }
@@ -491,8 +383,15 @@ export class LocalEngine implements Engine {
     // What nobody uses yet is waited for until it is ready.
     if (!isBusy && this.idlers.length > 0) for (const resolve of this.idlers.splice(0)) resolve()
     this.isBusy = isBusy
-    this.events.busy(isBusy || (!this.isStarted && !this.broken))
+    this.events.busy(isBusy || this.seats.isStarting)
   }
+}
+
+/** How a worker has ended, in words. */
+function endOf({ number, carrier, words }: Member, { exit, error }: End): string {
+  const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
+  const why = words ?? (error === undefined ? undefined : messageOf(error))
+  return `worker ${number} (${carrier.label}) ended ${how}${why ? ` (${why})` : ''}`
 }
 
 /** The pool has closed, and with it this task. */
@@ -513,8 +412,8 @@ function drained(queue: Queue): Job[] {
 }
 
 /** The same for the same key, as long as the pool lives. */
-function slotOf(key: string | number, slots: number): number {
+function seatOf(key: string | number, seats: number): number {
   let hash = 0x811c9dc5
   for (const char of String(key)) hash = Math.imul(hash ^ (char.codePointAt(0) as number), 0x01000193)
-  return (hash >>> 0) % slots
+  return (hash >>> 0) % seats
 }

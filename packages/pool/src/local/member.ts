@@ -78,7 +78,7 @@ export class Member {
 
   constructor(
     readonly number: number,
-    readonly slot: number,
+    readonly seat: number,
     start: StartCarrier,
     private readonly settings: Settings,
     private readonly events: MemberEvents,

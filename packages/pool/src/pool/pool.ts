@@ -76,8 +76,8 @@ export class Pool<T> implements AsyncDisposable {
     })
     const { name } = settings
     this.#hooks = [
-      onExit((ctx) => this.#drain(ctx), { name: `${name}: tasks`, phase: 'drain', state: () => this.#words() }),
-      onExit((ctx) => this.#leave(ctx), { name, sync: () => this.#engine.closeSync(), state: () => this.#words() }),
+      onExit((ctx) => this.#drain(ctx), { name: `${name}: tasks`, phase: 'drain', state: () => this.#engine.words() }),
+      onExit((ctx) => this.#leave(ctx), { name, sync: () => this.#engine.closeSync(), state: () => this.#engine.words() }),
     ]
   }
 
@@ -296,10 +296,6 @@ export class Pool<T> implements AsyncDisposable {
     process.emitWarning(`${this.#settings.name}: ${task} is run once more: its worker ended by ${how}`, {
       code: 'EXODOS_TASK_RERUN',
     })
-  }
-
-  #words(): string {
-    return `${this.#engine.running} running, ${this.#engine.queued} queued`
   }
 }
 
