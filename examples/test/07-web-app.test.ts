@@ -7,7 +7,7 @@ import { startExample } from './support/example.js'
 
 const timeout = 100_000
 /** How often it is killed under load. */
-const ROUNDS = Number(process.env.EXODOS_TEST_ROUNDS ?? 8)
+const ROUNDS = Number(process.env.EXODOS_TEST_ROUNDS ?? 6)
 
 /** Starts the application under load and ends it, again and again: the table of that, and what became of the jobs. */
 async function show(args: string[], env: Record<string, string> = {}) {

@@ -86,7 +86,7 @@ function ahead<Row, Result>(rows: readonly Row[], run: (row: Row) => Promise<Res
         })
       }
     }
-    await Promise.all([lane(), lane()])
+    await Promise.all([lane(), lane(), lane()])
   }, 120_000)
   return (row) => (results.get(row) as () => Result)()
 }
@@ -204,7 +204,7 @@ describe('E12 a signal to a whole group in a terminal, parent and children: each
   })
 })
 
-test('E45 IPC disconnect × child: it leaves by its policy', async () => {
+test.concurrent('E45 IPC disconnect × child: it leaves by its policy', async () => {
   const kidWith = (policy: string) => `import { configure, onExit } from 'exodos'
     import { hold, note } from './note.mjs'
     configure({ onParentLost: '${policy}' })
@@ -296,7 +296,7 @@ describe('E47 a child that ignores SIGTERM: SIGKILL, its death confirmed, report
   })
 })
 
-test('E48 a grandchild that is detached, or in a session of its own: found; with a scrubbed environment as well: reported', async () => {
+test.concurrent('E48 a grandchild that is detached, or in a session of its own: found; with a scrubbed environment as well: reported', async () => {
   const source = `${explicit}
     stopOnExit(spawn('sh', ['-c', \`setsid node plain.mjs setsid &
       setsid env -i "PATH=$PATH" node plain.mjs escaped &
@@ -319,7 +319,7 @@ test('E48 a grandchild that is detached, or in a session of its own: found; with
   expect(ended.stderr).toMatch(/plain\.mjs escaped\) has left the tree/)
 })
 
-test('the guardian of a child that is killed does its cleanups, and is not taken for one that has left the tree', async () => {
+test.concurrent('the guardian of a child that is killed does its cleanups, and is not taken for one that has left the tree', async () => {
   const source = `${explicit}
     stopOnExit(fork('hung.mjs', ['hung']), { timeout: 600 })
     await up('hung')
@@ -421,7 +421,7 @@ const slow = (ms: number) => `import { setTimeout as sleep } from 'node:timers/p
   onExit(async () => { note('closing'); await sleep(${ms}); note('closed') })
   note('up'); hold()`
 
-test('children with nothing in between are stopped at the same time, where the first of them was started', async () => {
+test.concurrent('children with nothing in between are stopped at the same time, where the first of them was started', async () => {
   const source = `${explicit}
     onExit(() => note('db'))
     stopOnExit(spawn('node', ['slow.mjs', 'a'], { stdio: 'ignore' }))
@@ -441,7 +441,7 @@ test('children with nothing in between are stopped at the same time, where the f
   expect(childrenIn(ended).map(({ children }) => children.length)).toEqual([1, 2])
 })
 
-test('the grace period shrinks down the tree, and the environment that a program gives to its child counts when it is shorter', async () => {
+test.concurrent('the grace period shrinks down the tree, and the environment that a program gives to its child counts when it is shorter', async () => {
   const says = `import { note, hold } from './note.mjs'; import './kid.mjs'; note(process.env.EXODOS_GRACE)`
   const source = `${explicit}
     const withGrace = (name, grace) => fork('says.mjs', [name], { env: { ...process.env, EXODOS_GRACE: grace } })
@@ -473,7 +473,7 @@ test('the grace period shrinks down the tree, and the environment that a program
   expect(ended.left).toEqual([])
 })
 
-test('`timeout`: who takes longer is forced and its hooks run; who still does not end is killed; both are in the report', async () => {
+test.concurrent('`timeout`: who takes longer is forced and its hooks run; who still does not end is killed; both are in the report', async () => {
   const source = `${explicit}
     stopOnExit(fork('long.mjs', ['long']), { timeout: '4s', name: 'long' })
     stopOnExit(spawn('node', ['deaf.mjs', 'deaf'], { stdio: 'ignore' }), { timeout: 500 })
@@ -504,7 +504,7 @@ test('`timeout`: who takes longer is forced and its hooks run; who still does no
   ])
 })
 
-describe('whom it asks, and with what', () => {
+describe.concurrent('whom it asks, and with what', () => {
   const files = {
     'says.mjs': `import { hold, note } from './note.mjs'
       for (const signal of ['SIGTERM', 'SIGINT', 'SIGUSR2'])
@@ -561,7 +561,7 @@ describe('whom it asks, and with what', () => {
   })
 })
 
-test("exodos/register: what is started in the 'exit' event is started, also where a child has ended the program", async () => {
+test.concurrent("exodos/register: what is started in the 'exit' event is started, also where a child has ended the program", async () => {
   const source = `${zeroCode}
     process.on('exit', () => spawn('node', ['plain.mjs', 'daemon'], { detached: true, stdio: 'ignore' }).unref())
     spawn('true').on('exit', (code) => process.exit(code))`
@@ -662,7 +662,7 @@ describe('a resource that an initialiser opens in each worker process is closed 
   })
 })
 
-describe.each(kinds)('$kind', ({ begin, nodeOptions }) => {
+describe.concurrent.each(kinds)('$kind', ({ begin, nodeOptions }) => {
   test.each(['SIGTERM', 'process.exit'])(
     'a program that starts a new child for each that has ended, %s: no more are started',
     async (way) => {
@@ -717,7 +717,7 @@ describe.each(kinds)('$kind', ({ begin, nodeOptions }) => {
   })
 })
 
-test('bad input is told, with the name of the argument', async () => {
+test.concurrent('bad input is told, with the name of the argument', async () => {
   const child = `spawn('true')`
   const table: [call: string, message: RegExp][] = [
     ['stopOnExit()', /^stopOnExit\(child, options\): .*a child process/],
@@ -751,7 +751,7 @@ test('bad input is told, with the name of the argument', async () => {
   expect(code).toBe(0)
 })
 
-test('a child that has ended, or could not be started, is left alone', async () => {
+test.concurrent('a child that has ended, or could not be started, is left alone', async () => {
   const source = `${explicit}
     const over = spawn('true')
     await new Promise((resolve) => over.on('exit', resolve))

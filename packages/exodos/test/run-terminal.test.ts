@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { type Program, start } from './support/program.js'
+import { type Program, poll, start } from './support/program.js'
 import { aliveInGroup, exodosRun, isGone, path } from './support/supervise.js'
 
 const tsx = fileURLToPath(new URL('../../../node_modules/.bin/tsx', import.meta.url))
@@ -78,7 +78,7 @@ function logOf({ dir }: Program) {
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const
 
-describe.each(signals)(
+describe.concurrent.each(signals)(
   '%s by kill to `exodos run`, without a terminal: hooks run once, all is gone, with in between',
   (signal) => {
     test.each(rows)('$name', async (row) => {
@@ -89,12 +89,12 @@ describe.each(signals)(
       expect(logOf(program)).toMatchObject({ pids: [expect.any(Number)], sent: [expect.any(String)], hooks: 1 })
       expect(ended).toMatchObject(row.exit?.[signal] ?? { signal })
       expect(ended.stderr).not.toContain('killed')
-      await expect.poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
+      await poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
     })
   },
 )
 
-describe('in a terminal: the program is sent each signal once, its hooks run once, all is gone', () => {
+describe.concurrent('in a terminal: the program is sent each signal once, its hooks run once, all is gone', () => {
   const ways: [string, NodeJS.Signals, (program: Program, supervisor: number) => void][] = [
     ['Ctrl-C', 'SIGINT', ({ child }) => child.stdin?.write('\x03')],
     ['Ctrl-\\', 'SIGQUIT', ({ child }) => child.stdin?.write('\x1c')],
@@ -116,7 +116,7 @@ describe('in a terminal: the program is sent each signal once, its hooks run onc
       // The end of `script` tells how the supervisor has ended, unless it is the terminal that was closed.
       if (way !== 'the terminal is closed') expect(ended.code).toBe(128 + constants.signals[signal])
       expect(ended.stdout).not.toContain('killed')
-      await expect.poll(() => aliveInGroup(supervisor)).toEqual([])
+      await poll(() => aliveInGroup(supervisor)).toEqual([])
     })
   })
 
@@ -148,7 +148,7 @@ describe('in a terminal: the program is sent each signal once, its hooks run onc
     program.child.kill('SIGKILL')
     await isGone(supervisor)
     expect(logOf(program)).toMatchObject({ sent: ['SIGHUP'], hooks: 1 })
-    await expect.poll(() => aliveInGroup(supervisor)).toEqual([])
+    await poll(() => aliveInGroup(supervisor)).toEqual([])
   })
 })
 
@@ -170,5 +170,5 @@ test.each([
   program.kill('SIGTERM')
   await program.ended
   expect(logOf(program)).toMatchObject({ sent: ['SIGTERM'], hooks: 1 })
-  await expect.poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
+  await poll(() => aliveInGroup(program.child.pid as number)).toEqual([])
 })

@@ -78,6 +78,39 @@ describe.each(['threads', 'processes'])('%s', (engine) => {
   })
 })
 
+test.each(['threads', 'processes'])(
+  '%s: tasks of a key keep their order, though some come while others are taken back',
+  async (engine) => {
+    const { lines } = await program(
+      engine,
+      `init: () => [], tasks: {
+      later: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+      note: (n, { resource }) => void resource.push(n),
+      notes: (_, { resource }) => resource.splice(0),
+    }`,
+      `const { setImmediate: turn } = await import('node:timers/promises')
+    const pool = createPool(url, { engine, size: 2 })
+    await pool.ready
+    for (let time = 0; time < 10; time++) {
+      // They are known to be quick, and one turns out not to be.
+      for (let n = 0; n < 20; n++) await Promise.all([pool.run('later', 0), pool.run('note', 0)])
+      await pool.broadcast('notes')
+      const all = [pool.run('later', 40, { key: 'k' })]
+      let count = 0
+      for (const end = performance.now() + 40; performance.now() < end; ) {
+        all.push(pool.run('note', count++, { key: 'k' }))
+        for (let n = 0; n < 200; n++) await turn()
+      }
+      await Promise.all(all)
+      const notes = (await pool.broadcast('notes')).flat()
+      say(notes.length === count && notes.every((note, at) => note === at))
+    }
+    await pool.close()`,
+    )
+    expect(lines).toEqual(Array(10).fill('true'))
+  },
+)
+
 test('a task that threads die of as they read it is given to three of them, no more', async () => {
   const { lines } = await program(
     'threads',

@@ -12,9 +12,9 @@ type EngineName = 'threads' | 'processes' | 'inline'
 
 /** Of all tasks, where there are many; programs, where there are few. */
 const engines: { engine: EngineName; share: number; few: number }[] = [
-  { engine: 'threads', share: 0.5, few: 12 },
-  { engine: 'processes', share: 0.4, few: 12 },
-  { engine: 'inline', share: 0.1, few: 20 },
+  { engine: 'threads', share: 0.5, few: 8 },
+  { engine: 'processes', share: 0.4, few: 8 },
+  { engine: 'inline', share: 0.1, few: 12 },
 ]
 /** Of a program, among its steps. */
 const fillers = wanted ? 400 : 5

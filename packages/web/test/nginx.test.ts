@@ -153,7 +153,7 @@ async function restarts(name: string, swap: Swap, drain: string): Promise<{ seen
   const over = new AbortController()
   const load = users(20, post('/', 'x'.repeat(1000)), port, over.signal)
   for (let n = 1; n <= RESTARTS; n++) {
-    await wait(500)
+    await wait(250)
     programs.push(await begin(n))
     await swap.point(balancer, n, programs[n] as Program, programs[n - 1] as Program)
   }

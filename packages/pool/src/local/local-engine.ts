@@ -192,7 +192,7 @@ export class LocalEngine implements Engine {
   }
 
   private giveSome(): void {
-    const ready = this.members.filter(({ state, isDue }) => state === 'ready' && !isDue)
+    const ready = this.members.filter(({ state, isDue, isRecalled }) => state === 'ready' && !isDue && !isRecalled)
     if (ready.length === 0) return
     if (ready.length > 1) ready.sort((a, b) => a.load - b.load || a.sent.length - b.sent.length)
     const share = Math.ceil(this.queue.length / ready.length)
@@ -242,7 +242,7 @@ export class LocalEngine implements Engine {
       const now = performance.now()
       for (const member of this.members) {
         if (member.state !== 'ready' || member.sent.length < 2) continue
-        if (now - member.heardAt >= STUCK) member.takeBack()
+        if (now - member.heardAt >= STUCK && !member.isRecalled) member.takeBack()
       }
       this.pumpSoon()
     }, STUCK).unref()

@@ -70,6 +70,8 @@ export class Member {
   failure: unknown
   receipts = 0
   isDisposed = false
+  /** It was asked for what it has not started: what came now would be started before that, were that given to it once more. */
+  isRecalled = false
   private next = 0
   /** Why it leaves by itself, in words. */
   words: string | undefined
@@ -217,7 +219,8 @@ export class Member {
   /** What has not been started comes back by `returned`: now, or when the worker has answered. */
   takeBack(): void {
     const started = this.carrier.takeBack(this.next)
-    if (started !== undefined) this.giveBack((job) => !isBefore(job.seq, started))
+    if (started === undefined) this.isRecalled = true
+    else this.giveBack((job) => !isBefore(job.seq, started))
   }
 
   /** Asks it to leave; kills it when it doesn't. */
@@ -240,11 +243,16 @@ export class Member {
     else if (kind === ToPool.ready) this.hearReady()
     else if (kind === ToPool.failed) this.failure = unpack(first)
     else if (kind === ToPool.progress) this.hearProgress(first as number, second)
-    else if (kind === ToPool.returned) this.giveBack((job) => message.includes(job.seq, 1))
+    else if (kind === ToPool.returned) this.hearReturned(message)
     else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number)
     else if (kind === ToPool.disposed) this.isDisposed = first === null
     else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.events.due(this)
     else if (kind === ToPool.receipts) this.receipts = first as number
+  }
+
+  private hearReturned(message: Message): void {
+    this.isRecalled = false
+    this.giveBack((job) => message.includes(job.seq, 1))
   }
 
   private hearProgress(seq: number, value: unknown): void {
