@@ -17,7 +17,7 @@ const read = ({ dir }: Place) => {
 const slow = (seconds: number, options = '{}') =>
   `durable.command(['/bin/sh', '-c', 'echo begin >> "$0"; sleep ${seconds}; echo end >> "$0"', log], ${options})`
 
-describe('what takes longer than an exit may take', () => {
+describe.concurrent('what takes longer than an exit may take', () => {
   test('a command is ended, and done by the guardian after that: never twice at a time', async () => {
     const place = makePlace()
     const ended = await run(
@@ -59,7 +59,7 @@ describe('what takes longer than an exit may take', () => {
   })
 })
 
-test.each([
+test.concurrent.each([
   [
     'a group that the process does not lead',
     'durable.process(child, { group: true })',
@@ -84,7 +84,7 @@ test.each([
   expect(lines).toEqual([expect.stringMatching(message), '0'])
 })
 
-test.each([
+test.concurrent.each([
   ['could not be started', "spawn('/nowhere').on('error', ({ code }) => console.log(code))", ['ENOENT']],
   [
     'has ended',
@@ -104,7 +104,7 @@ test.each([
   expect([lines.sort(), code]).toEqual([['0', ...printed].sort(), 0])
 })
 
-describe('recovery while somebody else is at it', () => {
+describe.concurrent('recovery while somebody else is at it', () => {
   test('waits for that one, and tells what it could not do', async () => {
     const place = makePlace()
     const owner = await begin(`${imports} durable.command(['/bin/false']); ${wait}`, {}, place)
@@ -129,7 +129,7 @@ describe('recovery while somebody else is at it', () => {
   })
 })
 
-test.each([
+test.concurrent.each([
   ['natural end', ''],
   ['SIGTERM', "process.kill(process.pid, 'SIGTERM'); hold()"],
   ['SIGKILL', "process.kill(process.pid, 'SIGKILL'); hold()"],

@@ -110,7 +110,7 @@ async function drains(program: Program) {
 
 const namesOf = ({ hooks }: Report) => hooks.map(({ name, phase }) => `${phase} ${name}`)
 
-describe('a program without a word of exodos', () => {
+describe.concurrent('a program without a word of exodos', () => {
   const ways: [string, string, string, Way][] = [
     ['--import', linked, server(), viaImport],
     ['--import, CommonJS', linked, commonJs, { ...viaImport, ext: 'cjs' }],
@@ -145,7 +145,7 @@ describe('a program without a word of exodos', () => {
   })
 })
 
-test('several servers, those made later, and those closed early', async () => {
+test.concurrent('several servers, those made later, and those closed early', async () => {
   const setup = `
     const first = await listen()
     ;(await listen()).close()
@@ -171,7 +171,7 @@ test('several servers, those made later, and those closed early', async () => {
   expect(namesOf(report as Report).filter((name) => name.startsWith('drain'))).toHaveLength(3)
 })
 
-describe('what a program says itself counts', () => {
+describe.concurrent('what a program says itself counts', () => {
   test.each([
     [
       'before it listens',
@@ -185,7 +185,7 @@ describe('what a program says itself counts', () => {
   })
 })
 
-describe('without @exodos/web', () => {
+describe.concurrent('without @exodos/web', () => {
   test('servers do what they did', async () => {
     const program = startIn(without, server(), viaImport)
     await program.until('ready')
@@ -202,7 +202,7 @@ describe('without @exodos/web', () => {
   })
 })
 
-describe('a program without a server', () => {
+describe.concurrent('a program without a server', () => {
   const programs: [string, string, object][] = [
     ['natural end', `console.log('out')`, { code: 0, stdout: 'out\n', stderr: '' }],
     ['process.exitCode', `process.exitCode = 4`, { code: 4, stdout: '', stderr: '' }],
@@ -231,7 +231,7 @@ describe('a program without a server', () => {
   })
 })
 
-test('a server that is closed by the program lets it end', async () => {
+test.concurrent('a server that is closed by the program lets it end', async () => {
   const program = startIn(linked, server(`;(await listen()).close()`), viaImport)
   expect(await program.ended).toMatchObject({ code: 0, signal: null, stderr: '' })
 })
