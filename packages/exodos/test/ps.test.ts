@@ -12,7 +12,7 @@ const rows = ({ stdout }: Ended) =>
     .filter((line) => /^ *\d+ {2}/.test(line))
     .map((line) => line.trim().split(/ {2,}/))
 
-describe('exodos ps', () => {
+describe.concurrent('exodos ps', () => {
   const tree = `${prelude}
     import { spawn } from 'node:child_process'
     import { once } from 'node:events'

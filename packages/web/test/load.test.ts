@@ -12,7 +12,7 @@ const loads: [claim: string, load: Omit<Load, 'stack'>][] = [
   ['400 users that keep their connections', { connections: 400, mix: keepAlive, answersBefore: 1000 }],
 ]
 
-describe('SIGTERM under load', () => {
+describe.concurrent('SIGTERM under load', () => {
   it.each(loads)('loses no request of %s', async (_claim, load) => {
     const result = await drive({ stack: 'exodos', node, ...load })
     expect(result).toMatchObject({ ...nothingLost, users: load.connections })
