@@ -11,6 +11,9 @@ await build({
   format: 'esm',
   external: ['exodos', 'exodos/*'],
   minifySyntax: true,
+  // Each worker parses it when it starts; names stay readable in stack traces, and lines short in those of errors.
+  minifyWhitespace: true,
+  lineLimit: 120,
   sourcemap: true,
   sourcesContent: false,
   logLevel: 'warning',

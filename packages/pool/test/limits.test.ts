@@ -111,6 +111,130 @@ test.each(['threads', 'processes'])(
   },
 )
 
+describe.each(['threads', 'processes', 'inline'])('%s: tasks that go together', (engine) => {
+  /** A pool of one worker, whose tasks are known to be quick. */
+  const quick = (task: string) => `const pool = createPool(url, { engine, size: 1 })
+    await pool.ready
+    const warm = async () => { for (let n = 0; n < 5; n++) await Promise.all(Array.from({ length: 100 }, () => pool.run('${task}', 1))) }
+    await warm()`
+
+  test('a worker may change what it has returned, and a caller what it has got', async () => {
+    const { lines } = await program(
+      engine,
+      `init: () => ({ flat: { n: 0 }, deep: { in: { n: 0 } }, bytes: new Uint8Array(1) }),
+      tasks: {
+        flat: (_, { resource: { flat } }) => (flat.n++, flat),
+        deep: (_, { resource: { deep } }) => (deep.in.n++, deep),
+        bytes: (_, { resource: { bytes } }) => (bytes[0]++, bytes),
+      }`,
+      `const pool = createPool(url, { engine, size: 1 })
+      for (const task of ['flat', 'deep', 'bytes']) {
+        for (let n = 0; n < 100; n++) await pool.run(task)
+        const results = await Promise.all(Array.from({ length: 10 }, () => pool.run(task)))
+        const numbers = results.map((each) => each.n ?? each.in?.n ?? each[0])
+        say([numbers.every((n, at) => n === numbers[0] + at), new Set(results).size])
+      }
+      await pool.close()`,
+    )
+    expect(lines).toEqual(Array(3).fill('[true,10]'))
+  })
+
+  test('a task may change its input: another one with the same input does not see it', async () => {
+    const { lines } = await program(
+      engine,
+      `tasks: {
+        change: (each) => typeof each === 'object' ? [each.n++, each.in ? each.in.n++ : 0] : [],
+        push: (list) => Array.isArray(list) ? list.push(1) : 0,
+      }`,
+      `${quick('change')}
+      const all = (task, input) => Promise.all(Array.from({ length: 10 }, () => pool.run(task, input)))
+      for (const input of [{ n: 0 }, { n: 0, in: { n: 0 } }]) say(new Set((await all('change', input)).map(String)).size)
+      await all('push', 1)
+      say(new Set(await all('push', [])).size)
+      await pool.close()`,
+    )
+    expect(lines).toEqual(['1', '1', '1'])
+  })
+
+  test('one that cannot be cloned, beside others, is refused alone', async () => {
+    const { lines, code } = await program(
+      engine,
+      `tasks: { mixed: (kind, { transfer }) => {
+        const bytes = new Uint8Array(8)
+        if (kind === 'bytes') transfer(bytes.buffer)
+        const deep = () => { let o = {}; for (let n = 0; n < 1e5; n++) o = { o }; return o }
+        return { bytes, getter: { get a() { throw new Error('no') } }, function: () => {}, proxy: new Proxy({}, {}) }[kind] ?? (kind === 'deep' ? deep() : kind)
+      } }`,
+      `${quick('mixed')}
+      for (const kind of ['getter', 'function', 'proxy', 'deep']) {
+        const all = await Promise.all([1, 'bytes', 2, kind, 3, 'bytes', 4].map((each) => told(pool.run('mixed', each))))
+        say(all.map(([how, value]) => how === 'ok' ? value.length ?? value : how))
+      }
+      await pool.close()`,
+    )
+    expect({ code, lines: lines.length }).toEqual({ code: 0, lines: 4 })
+    for (const line of lines) {
+      const [one, bytes, two, bad, ...rest] = JSON.parse(line)
+      expect([one, bytes, two, ...rest]).toEqual([1, 8, 2, 3, 8, 4])
+      // What Node 22 and later do with a proxy that has no traps, and how deep they look, is theirs.
+      expect(['ERR_EXODOS_UNCLONEABLE', 'object']).toContain(typeof bad === 'object' ? 'object' : bad)
+    }
+  })
+
+  test('a task is aborted by a getter of an input that goes with it', async () => {
+    const { lines } = await program(
+      engine,
+      'tasks: { id: (each) => each }',
+      `${quick('id')}
+      const end = new AbortController()
+      const evil = { get a() { end.abort(new Error('mine')); return 1 } }
+      const all = [pool.run('id', 1), pool.run('id', evil), pool.run('id', 2, { signal: end.signal })]
+      say((await Promise.allSettled(all)).map(({ status }) => status))
+      say(await pool.run('id', 7))
+      const { queued, running, done, failed } = pool.stats()
+      say([queued, running, done, failed])
+      await pool.close()`,
+    )
+    expect(lines).toEqual(['["fulfilled","fulfilled","rejected"]', '7', '[0,0,503,1]'])
+  })
+})
+
+test.each(['threads', 'processes'])('%s: a worker that is due, and has given its tasks back, is replaced', async (engine) => {
+  const { lines } = await program(
+    engine,
+    `tasks: {
+      id: (each) => each,
+      block: (ms) => void setTimeout(() => { for (const end = performance.now() + ms; performance.now() < end; ); }, 5),
+    }`,
+    `const pool = createPool(url, { engine, size: 1, recycle: { age: 700 } })
+    await pool.ready
+    for (let n = 0; n < 3; n++) await Promise.all(Array.from({ length: 100 }, () => pool.run('id', 1)))
+    await pool.run('block', 900)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    const end = new AbortController()
+    const [a, b] = [pool.run('id', 'a'), told(pool.run('id', 'b', { signal: end.signal }))]
+    // When it is due, and still blocked.
+    setTimeout(() => end.abort(), 750)
+    say([await a, (await b)[0] !== 'ok'])
+    await pool.close()`,
+  )
+  expect(lines).toEqual(['["a",true]'])
+})
+
+test('what nobody has handled in a worker is the cause, also of a process', async () => {
+  for (const engine of ['threads', 'processes']) {
+    const { lines } = await program(
+      engine,
+      `tasks: { die: () => new Promise(() => setTimeout(() => { throw new RangeError('later') }, 10)) }`,
+      `const pool = createPool(url, { engine, size: 1, stdio: 'ignore' })
+      const error = await pool.run('die').catch((error) => error)
+      say([error.code, error.cause?.name, error.cause?.message])
+      await pool.close()`,
+    )
+    expect(lines).toEqual(['["ERR_EXODOS_WORKER_DIED","RangeError","later"]'])
+  }
+})
+
 test('a task that threads die of as they read it is given to three of them, no more', async () => {
   const { lines } = await program(
     'threads',

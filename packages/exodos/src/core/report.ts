@@ -138,10 +138,10 @@ export function describeError(error: unknown): ReportedError {
 const LONGEST_RESULT = 1_000_000
 const LONGEST_STATE = 10_000
 
-/** What a hook says of itself. What can't be said never breaks the report. */
-/** What the hook says that it waits for, if it says so. */
+/** What the hook waits for, if it says so. */
 export const stateOf = ({ state }: HookRecord): unknown => state && asJson(state, 'state()', LONGEST_STATE)
 
+/** What a hook says of itself. What can't be said never breaks the report. */
 function asJson(value: () => unknown, what: string, longest: number): unknown {
   try {
     const json = JSON.stringify(value()) ?? 'null'

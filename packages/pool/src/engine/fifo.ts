@@ -24,11 +24,10 @@ export class Fifo<T> implements Iterable<T> {
 
   shift(): T | undefined {
     const item = this.first
-    if (this.length === 0) return item
+    if (this.length === 0) return undefined
     this.items[this.head++] = undefined
-    const isEmpty = this.length === 0
     if (this.head > LONG && this.head > this.length) this.set([...this])
-    else if (isEmpty) this.head = this.tail = 0
+    else if (this.length === 0) this.head = this.tail = 0
     return item
   }
 

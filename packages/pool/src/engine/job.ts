@@ -28,8 +28,8 @@ export interface Tally {
 /** A task on its way. Whoever takes it from one state to the next settles it at most once. */
 export class Job {
   readonly result: Promise<unknown>
-  private onResult: (value: unknown) => void = () => {}
-  private onError: (error: unknown) => void = () => {}
+  private onResult!: (value: unknown) => void
+  private onError!: (error: unknown) => void
   /** `over`: its promise is settled; a worker may still be at it. */
   state: 'queued' | 'sent' | 'over' = 'queued'
   priority = 0

@@ -215,6 +215,7 @@ export class LocalEngine implements Engine {
       // What takes long waits for a worker of its own.
       if (load + job.cost > this.ahead.work && !(member.isIdle && jobs.length === 0)) break
       queue.shift()
+      job.state = 'sent'
       if (queue === this.queue) left--
       load += job.cost
       jobs.push(job)
@@ -279,6 +280,7 @@ export class LocalEngine implements Engine {
     const open = jobs.filter(({ state }) => state === 'sent')
     if (this.closing) for (const job of open) this.handOver(job, this.closing)
     else this.putBack(open)
+    this.seats.hearIdle(member)
     this.count()
     this.pumpSoon()
   }
@@ -391,7 +393,7 @@ export class LocalEngine implements Engine {
 function endOf({ number, carrier, words }: Member, { exit, error }: End): string {
   const how = exit.signal ? `by ${exit.signal}` : `with exit code ${exit.code}`
   const why = words ?? (error === undefined ? undefined : messageOf(error))
-  return `worker ${number} (${carrier.label}) ended ${how}${why ? ` (${why})` : ''}`
+  return `worker ${number} (${carrier.label}) ended ${how}${why && why !== exit.signal ? ` (${why})` : ''}`
 }
 
 /** The pool has closed, and with it this task. */

@@ -7,6 +7,7 @@ import { Queue } from '../engine/queue.js'
 import { type Exit, PoolError } from '../shared/errors.js'
 import { pack, uncloneable, unpack } from '../shared/pack.js'
 import { following, isBefore, type Message, ToPool, ToWorker, type Transferable } from '../shared/protocol.js'
+import { snapshot } from '../shared/snapshot.js'
 import type { DisposeReason } from '../worker/definition.js'
 
 export type LeaveReason = Extract<DisposeReason['kind'], 'close' | 'idle' | 'recycle' | 'abort' | 'init'>
@@ -45,8 +46,6 @@ const MARGIN = 1000
 const SILENT = 10
 /** So many results are sent together at most. */
 const MOST_RESULTS = 64
-/** What takes so many milliseconds to be copied goes by itself. */
-const LARGE = 0.005
 
 /** One worker: from its start to its end. */
 export class Member {
@@ -73,8 +72,9 @@ export class Member {
   /** It was asked for what it has not started: what came now would be started before that, were that given to it once more. */
   isRecalled = false
   private next = 0
-  /** Why it leaves by itself, in words. */
+  /** Why it leaves by itself, in words, and what nobody has handled in it. */
   words: string | undefined
+  private problem: unknown
   private isMade = false
   private readonly timers = new Set<NodeJS.Timeout>()
 
@@ -118,36 +118,47 @@ export class Member {
     return this.sent.length === 0
   }
 
-  /** Sends them together, but for what is large. Those that can't be cloned reject. */
+  /** Sends together what can wait for others: what is large can't, nor what may be changed meanwhile. */
   give(jobs: readonly Job[]): void {
-    const isLarge = (jobs[0] as Job).estimate.travel > LARGE
-    // The worker is at one while another is on its way.
-    if (isLarge) for (const job of jobs) this.giveOne(job, 1)
     // Who waits for a single result has it at once.
-    else if (jobs.length === 1) this.giveOne(jobs[0] as Job, this.isIdle ? 1 : MOST_RESULTS)
-    else this.giveAll(jobs)
+    const most = jobs.length === 1 && this.isIdle ? 1 : MOST_RESULTS
+    let together: Job[] = []
+    let inputs: unknown[] = []
+    const giveTogether = () => {
+      if (together.length > 0) this.giveAll(together, inputs)
+      together = []
+      inputs = []
+    }
+    for (const job of jobs) {
+      const input = most === 1 || job.transfer ? undefined : snapshot(job.input)
+      // Whoever was asked for its properties may have aborted it.
+      if (job.state === 'over') continue
+      if (input) {
+        together.push(job)
+        inputs.push(input.value)
+      } else {
+        giveTogether()
+        this.giveOne(job, most)
+      }
+    }
+    giveTogether()
     this.armTimeout()
   }
 
-  private giveAll(jobs: readonly Job[]): void {
+  private giveAll(jobs: readonly Job[], inputs: readonly unknown[]): void {
     const message: Message = [ToWorker.tasks, this.next, MOST_RESULTS]
     let counter = 0
     let last: Job | undefined
-    for (const job of jobs) {
+    for (const [at, job] of jobs.entries()) {
       if (job.task !== last?.task || job.isWatched !== last.isWatched) counter = message.push(job.task, job.isWatched, 0) - 1
       last = job
       message[counter] = (message[counter] as number) + 1
-      message.push(job.input)
+      message.push(inputs[at])
     }
-    const transfer = jobs.flatMap((job) => job.transfer ?? [])
-    try {
-      this.send(jobs, message, transfer)
-    } catch {
-      // It isn't said which of them.
-      for (const job of jobs) this.giveOne(job, MOST_RESULTS)
-    }
+    this.send(jobs, message, [])
   }
 
+  /** Rejects it if it can't be cloned. */
   private giveOne(job: Job, most: number): void {
     try {
       this.send([job], [ToWorker.tasks, this.next, most, job.task, job.isWatched, 1, job.input], job.transfer ?? [])
@@ -166,7 +177,6 @@ export class Member {
 
   private note(job: Job, travel: number): void {
     job.estimate.addTravel(travel)
-    job.state = 'sent'
     job.seq = this.next
     this.sent.push(job)
     this.load += job.cost
@@ -238,13 +248,13 @@ export class Member {
   }
 
   private hear(message: Message): void {
-    const [kind, first, second, third] = message
+    const [kind, first, second, third, fourth] = message
     if (kind === ToPool.results) this.hearResults(message)
     else if (kind === ToPool.ready) this.hearReady()
     else if (kind === ToPool.failed) this.failure = unpack(first)
     else if (kind === ToPool.progress) this.hearProgress(first as number, second)
     else if (kind === ToPool.returned) this.hearReturned(message)
-    else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number)
+    else if (kind === ToPool.leaving) this.hearLeaving(first as string, second as boolean, third as number, fourth)
     else if (kind === ToPool.disposed) this.isDisposed = first === null
     else if (kind === ToPool.heap && (first as number) > this.settings.recycle.heapBytes) this.events.due(this)
     else if (kind === ToPool.receipts) this.receipts = first as number
@@ -278,19 +288,18 @@ export class Member {
   private hearResults(message: Message): void {
     const now = performance.now()
     this.heardAt = now
-    const [, first, tooks, failed] = message as [number, number, number[], number[]]
+    const [, first, tooks, hasFailed] = message as [number, number, number[], boolean]
     let seq = first
     for (let at = 0; at < tooks.length; at++, seq = following(seq)) {
       const job = this.jobOf(seq)
       if (!job) continue
       const took = (tooks[at] as number) / 1000
-      const isOk = failed.length === 0 || !failed.includes(at)
       const value = message[at + 4]
       this.remove(job)
       this.done++
       job.estimate.add(took)
-      if (isOk) job.resolve(value)
-      else job.reject(unpack(value))
+      if (hasFailed) job.reject(unpack(value))
+      else job.resolve(value)
       this.events.done(this, job, took)
     }
     if (this.isIdle) this.idleSince = now
@@ -298,8 +307,9 @@ export class Member {
   }
 
   /** It does so by itself, or as it was asked to. */
-  private hearLeaving(words: string, isPatient: boolean, begun: number): void {
+  private hearLeaving(words: string, isPatient: boolean, begun: number, problem: unknown): void {
     this.words = words
+    if (problem !== undefined) this.problem = unpack(problem)
     this.state = 'leaving'
     // What has been sent since is never begun.
     if (!isPatient) this.giveBack((job) => !isBefore(job.seq, begun))
@@ -338,7 +348,7 @@ export class Member {
     if (!wasReady && !this.asked) this.failure ??= error ?? this.diedWords(exit)
     this.events.gone(this, {
       exit,
-      error: error ?? this.failure,
+      error: error ?? this.problem ?? this.failure,
       lost: jobs.filter((job) => !isUnstarted(job)),
       unstarted: jobs.filter(isUnstarted),
       isSure: started !== undefined || this.words !== undefined,

@@ -95,6 +95,11 @@ export class Seats {
   hearDone(member: Member): void {
     this.failures = 0
     if (member.done >= this.settings.recycle.tasks) member.isDue = true
+    this.hearIdle(member)
+  }
+
+  /** It may have nothing to do now. */
+  hearIdle(member: Member): void {
     if (!member.isIdle) return
     this.replaceIfDue(member)
     this.watchForIdle()

@@ -15,8 +15,8 @@ export const ToWorker = {
 
 export const ToPool = {
   /**
-   * Then the number of the first; how long each has taken, in microseconds; which of them have failed, counted from 0; and
-   * their values, which of those that have failed are packed errors.
+   * Then the number of the first; how long each has taken, in microseconds; whether it has failed, which is told of one alone;
+   * and their values, of one that has failed the packed error.
    */
   results: 0,
   /** Then the names of its tasks. */
@@ -27,7 +27,10 @@ export const ToPool = {
   progress: 3,
   /** Then `seq` of each task that was not started. */
   returned: 4,
-  /** It has begun to leave: then why, in words; whether what runs is given the time to finish; and the number of the first task not begun. */
+  /**
+   * It has begun to leave: then why, in words; whether what runs is given the time to finish; the number of the first task not
+   * begun; and the packed error, if it is one.
+   */
   leaving: 5,
   /** It has given back what it owned: then the packed error, or null. */
   disposed: 6,

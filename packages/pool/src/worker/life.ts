@@ -12,7 +12,8 @@ export function announceLeaving(hook: typeof onExit, servant: Servant, link: Lin
     quietly(() => {
       servant.stop()
       const isPatient = !servant.asked && PATIENT.includes(reason.kind)
-      link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.begun])
+      const problem = reason.kind === 'error' ? pack(reason.error) : undefined
+      link.post([ToPool.leaving, wordsFor(reason), isPatient, servant.begun, problem])
     })
   }
   hook(tell, { name: 'pool: tell that the worker leaves', phase: 'announce', sync: true })
