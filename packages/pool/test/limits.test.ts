@@ -221,6 +221,41 @@ test.each(['threads', 'processes'])('%s: a worker that is due, and has given its
   expect(lines).toEqual(['["a",true]'])
 })
 
+test('tasks for a process that has left meanwhile by SIGTERM are run by the next one', async () => {
+  const { lines } = await program(
+    'processes',
+    'tasks: { id: (each) => each }',
+    `const pool = createPool(url, { engine, size: 1 })
+    for (let n = 0; n < 100; n++) await pool.run('id', n)
+    process.kill(pool.stats().workers[0].pid, 'SIGTERM')
+    // Nothing is heard of that.
+    for (const end = performance.now() + 500; performance.now() < end; );
+    say(await Promise.all([1, 2, 3].map((each) => pool.run('id', each))))
+    await pool.close()`,
+  )
+  expect(lines.at(-1)).toBe('[1,2,3]')
+})
+
+test('what is done is told before a task begins that may take long', async () => {
+  const { lines } = await program(
+    'threads',
+    `tasks: { wait: (ms) => { for (const end = performance.now() + ms; performance.now() < end; ); } }`,
+    `const pool = createPool(url, { engine, size: 1 })
+    await pool.run('wait', 20)
+    for (let n = 0; n < 200; n++) await pool.run('wait', 0)
+    const slow = pool.run('wait', 1500).then(() => 'slow')
+    const quick = Promise.all([pool.run('wait', 0), pool.run('wait', 0)])
+    // Together with it, but before it.
+    const together = [0, 0, 1500, 0].map((ms) => pool.run('wait', ms).then(() => performance.now()))
+    await slow
+    const [first, second, third] = await Promise.all(together)
+    say([third - first > 1000, third - second > 1000])
+    await quick
+    await pool.close()`,
+  )
+  expect(lines).toEqual(['[true,true]'])
+})
+
 test('what nobody has handled in a worker is the cause, also of a process', async () => {
   for (const engine of ['threads', 'processes']) {
     const { lines } = await program(

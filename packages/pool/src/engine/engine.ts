@@ -57,8 +57,11 @@ export interface Engine {
   room(most: number): Promise<void>
   /** Resolves when nothing waits and nothing runs. */
   idle(): Promise<void>
-  /** Hands back what waits, aborts what runs, and has each worker dispose of what it owns within `dispose` milliseconds. */
-  close(error: Error, dispose: number): Promise<Closed>
+  /**
+   * Hands back what waits, aborts what runs, and has each worker dispose of what it owns within `dispose` milliseconds; who has
+   * not left `margin` milliseconds later is ended.
+   */
+  close(error: Error, dispose: number, margin?: number): Promise<Closed>
   /** What can be done of that where nothing can be waited for. */
   closeSync(): void
   workers(): WorkerStats[]

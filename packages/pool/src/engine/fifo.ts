@@ -55,7 +55,7 @@ export class Fifo<T> implements Iterable<T> {
     return (this.items.slice(this.head, this.tail) as T[])[Symbol.iterator]()
   }
 
-  private set(items: T[]): void {
+  protected set(items: T[]): void {
     this.items = items
     this.head = 0
     this.tail = items.length

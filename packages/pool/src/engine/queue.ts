@@ -1,10 +1,18 @@
 import { Fifo } from './fifo.js'
 import type { Job } from './job.js'
 
+/** Jobs that are over, and still in their lines, at least, before they are looked for. */
+const MOST_STALE = 1000
+
 /** Jobs of one priority. */
 class Line extends Fifo<Job> {
   constructor(readonly priority: number) {
     super()
+  }
+
+  /** Lets go of those that are over. */
+  sweep(): void {
+    this.set([...this].filter(({ state }) => state === 'queued'))
   }
 }
 
@@ -14,6 +22,8 @@ export class Queue {
   private lines: Line[] = []
   /** Without those that are over. */
   length = 0
+  /** Those that are, or were until their turn came. */
+  private stale = 0
 
   push(job: Job): void {
     this.line(job.priority).push(job)
@@ -45,9 +55,14 @@ export class Queue {
     return job
   }
 
-  /** One that is over: it stays in its line until its turn comes. */
+  /** One is over. It stays in its line until its turn comes, as long as those aren't many: they hold their inputs. */
   forget(): void {
     this.length--
+    this.stale++
+    if (this.length === 0) this.lines = []
+    else if (this.stale > Math.max(MOST_STALE, this.length)) for (const line of this.lines) line.sweep()
+    else return
+    this.stale = 0
   }
 
   private first(): Line | undefined {

@@ -135,7 +135,7 @@ export class LocalEngine implements Engine {
     return new Promise((resolve) => this.waiting.push({ most, resolve }))
   }
 
-  async close(error: Error, dispose: number): Promise<Closed> {
+  async close(error: Error, dispose: number, margin?: number): Promise<Closed> {
     this.closing = error
     clearTimeout(this.stuckTimer)
     this.seats.close(error)
@@ -145,7 +145,7 @@ export class LocalEngine implements Engine {
       for (const job of member.sent) this.abort(job, leftBehind(error, job, member.knows(job)))
     }
     const ended = this.members.map((member) => new Promise<void>((resolve) => this.leavers.set(member, resolve)))
-    for (const member of this.members) member.leave('close', dispose)
+    for (const member of this.members) member.leave('close', dispose, margin)
     for (const { resolve } of this.waiting.splice(0)) resolve()
     await Promise.all(ended)
     await this.release()

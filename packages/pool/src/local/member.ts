@@ -47,6 +47,9 @@ const SILENT = 10
 /** So many results are sent together at most. */
 const MOST_RESULTS = 64
 
+/** Is it to be known when it begins? Then results of others are sent before that. */
+const isToBeAnnounced = ({ isWatched, estimate }: Job) => isWatched || estimate.isUneven
+
 /** One worker: from its start to its end. */
 export class Member {
   state: 'starting' | 'ready' | 'leaving' | 'gone' = 'starting'
@@ -75,6 +78,8 @@ export class Member {
   /** Why it leaves by itself, in words, and what nobody has handled in it. */
   words: string | undefined
   private problem: unknown
+  /** The number of the first task that it has not begun, and never will. */
+  private begun: number | undefined
   private isMade = false
   private readonly timers = new Set<NodeJS.Timeout>()
 
@@ -148,10 +153,13 @@ export class Member {
   private giveAll(jobs: readonly Job[], inputs: readonly unknown[]): void {
     const message: Message = [ToWorker.tasks, this.next, MOST_RESULTS]
     let counter = 0
-    let last: Job | undefined
+    let last: string | undefined
+    let wasAnnounced: boolean | undefined
     for (const [at, job] of jobs.entries()) {
-      if (job.task !== last?.task || job.isWatched !== last.isWatched) counter = message.push(job.task, job.isWatched, 0) - 1
-      last = job
+      const isAnnounced = isToBeAnnounced(job)
+      if (job.task !== last || isAnnounced !== wasAnnounced) counter = message.push(job.task, isAnnounced, 0) - 1
+      last = job.task
+      wasAnnounced = isAnnounced
       message[counter] = (message[counter] as number) + 1
       message.push(inputs[at])
     }
@@ -161,7 +169,7 @@ export class Member {
   /** Rejects it if it can't be cloned. */
   private giveOne(job: Job, most: number): void {
     try {
-      this.send([job], [ToWorker.tasks, this.next, most, job.task, job.isWatched, 1, job.input], job.transfer ?? [])
+      this.send([job], [ToWorker.tasks, this.next, most, job.task, isToBeAnnounced(job), 1, job.input], job.transfer ?? [])
     } catch (error) {
       job.reject(new PoolError('ERR_EXODOS_UNCLONEABLE', uncloneable(`the input of ${job.task}`, error)))
     }
@@ -234,14 +242,14 @@ export class Member {
   }
 
   /** Asks it to leave; kills it when it doesn't. */
-  leave(reason: LeaveReason, dispose = this.settings.dispose): void {
+  leave(reason: LeaveReason, dispose = this.settings.dispose, margin = MARGIN): void {
     if (this.asked || this.state === 'gone') return
     const { patience } = this.carrier
     if (this.state === 'ready' && patience < dispose)
       this.after(patience, () => {
         if (this.words === undefined) this.carrier.kill()
       })
-    this.after(dispose + MARGIN, () => this.carrier.kill())
+    this.after(dispose + margin, () => this.carrier.kill())
     this.asked = reason
     this.state = 'leaving'
     this.post([ToWorker.leave, reason])
@@ -309,6 +317,7 @@ export class Member {
   /** It does so by itself, or as it was asked to. */
   private hearLeaving(words: string, isPatient: boolean, begun: number, problem: unknown): void {
     this.words = words
+    this.begun = begun
     if (problem !== undefined) this.problem = unpack(problem)
     this.state = 'leaving'
     // What has been sent since is never begun.
@@ -341,7 +350,7 @@ export class Member {
     this.state = 'gone'
     for (const timer of this.timers) clearTimeout(timer)
     this.timers.clear()
-    const { started } = this.carrier
+    const started = this.carrier.started ?? this.begun
     const jobs = [...this.sent]
     const isUnstarted = (job: Job) => started !== undefined && !isBefore(job.seq, started)
     for (const job of jobs) this.remove(job)
@@ -351,7 +360,7 @@ export class Member {
       error: error ?? this.problem ?? this.failure,
       lost: jobs.filter((job) => !isUnstarted(job)),
       unstarted: jobs.filter(isUnstarted),
-      isSure: started !== undefined || this.words !== undefined,
+      isSure: started !== undefined,
     })
   }
 

@@ -223,19 +223,19 @@ export class Pool<T> implements AsyncDisposable {
     job.isWatched = signal !== undefined || timeout !== undefined
   }
 
-  #close(drain: number, dispose: number): Promise<Closed> {
+  #close(drain: number, dispose: number, margin?: number): Promise<Closed> {
     // Who asks last, and has less time, is heard.
     void after(drain).then(this.#hurry)
-    this.#closed ??= this.#finish(dispose)
+    this.#closed ??= this.#finish(dispose, margin)
     return this.#closed
   }
 
-  async #finish(dispose: number): Promise<Closed> {
+  async #finish(dispose: number, margin: number | undefined): Promise<Closed> {
     this.#isClosing = true
     this.#stayAlive()
     for (const map of this.#maps) map.hurry()
     await Promise.race([this.#whenQuiet(), this.#hurried])
-    const result = await this.#engine.close(closed(this.#settings.name), dispose)
+    const result = await this.#engine.close(closed(this.#settings.name), dispose, margin)
     for (const map of this.#maps) map.fail(closed(this.#settings.name))
     for (const hook of this.#hooks) hook.cancel()
     for (const output of this.#outputs) output?.close()
@@ -261,9 +261,10 @@ export class Pool<T> implements AsyncDisposable {
   }
 
   async #leave(ctx: HookContext): Promise<void> {
-    // What it keeps for itself: the way to and fro, and killing.
-    const dispose = Math.min(this.#settings.dispose, Math.max(0, ctx.remaining() * 0.6))
-    ctx.result(await this.#close(0, dispose))
+    const left = Math.max(0, ctx.remaining())
+    // Nobody outlives the program: the rest is for killing, and for seeing that all have gone.
+    const dispose = Math.min(this.#settings.dispose, left * 0.6)
+    ctx.result(await this.#close(0, dispose, left * 0.2))
   }
 
   /** Resolves when nothing waits, nothing runs, and no map has inputs left. */
