@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { run } from '../../exodos/test/support/program.js'
+import { isAlive } from '../../exodos/test/support/supervise.js'
 
 /** Programs that say what became of a pool whose workers are of no use. */
 const worker = (body: string) => `import { defineWorker } from '@exodos/pool/worker'\nexport default defineWorker({ ${body} })`
@@ -254,6 +255,22 @@ test('what is done is told before a task begins that may take long', async () =>
     await pool.close()`,
   )
   expect(lines).toEqual(['[true,true]'])
+})
+
+test('a process whose task never returns does not outlive the program', async () => {
+  const { lines, code } = await program(
+    'processes',
+    `tasks: { spin: (_, { progress }) => { progress('begun'); for (;;); } }`,
+    `const { onExit, configure } = await import('exodos')
+    configure({ grace: 3000 })
+    onExit(() => {})
+    const pool = createPool(url, { engine, size: 1 })
+    await new Promise((resolve) => void told(pool.run('spin', 0, { onProgress: resolve })))
+    say(pool.stats().workers[0].pid)
+    process.exit(3)`,
+  )
+  expect(code).toBe(3)
+  expect(isAlive(Number(lines[0]))).toBe(false)
 })
 
 test('what nobody has handled in a worker is the cause, also of a process', async () => {

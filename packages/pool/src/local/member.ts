@@ -127,43 +127,43 @@ export class Member {
   give(jobs: readonly Job[]): void {
     // Who waits for a single result has it at once.
     const most = jobs.length === 1 && this.isIdle ? 1 : MOST_RESULTS
-    let together: Job[] = []
-    let inputs: unknown[] = []
+    let together: { readonly job: Job; readonly input: unknown }[] = []
     const giveTogether = () => {
-      if (together.length > 0) this.giveAll(together, inputs)
+      // Whoever was asked for the properties of an input may have aborted tasks.
+      const open = together.filter(({ job }) => job.state !== 'over')
       together = []
-      inputs = []
+      if (open.length > 0) this.giveAll(open)
     }
     for (const job of jobs) {
       const input = most === 1 || job.transfer ? undefined : snapshot(job.input)
-      // Whoever was asked for its properties may have aborted it.
-      if (job.state === 'over') continue
-      if (input) {
-        together.push(job)
-        inputs.push(input.value)
-      } else {
+      if (input) together.push({ job, input: input.value })
+      else {
         giveTogether()
-        this.giveOne(job, most)
+        if (job.state !== 'over') this.giveOne(job, most)
       }
     }
     giveTogether()
     this.armTimeout()
   }
 
-  private giveAll(jobs: readonly Job[], inputs: readonly unknown[]): void {
+  private giveAll(all: readonly { readonly job: Job; readonly input: unknown }[]): void {
     const message: Message = [ToWorker.tasks, this.next, MOST_RESULTS]
     let counter = 0
     let last: string | undefined
     let wasAnnounced: boolean | undefined
-    for (const [at, job] of jobs.entries()) {
+    for (const { job, input } of all) {
       const isAnnounced = isToBeAnnounced(job)
       if (job.task !== last || isAnnounced !== wasAnnounced) counter = message.push(job.task, isAnnounced, 0) - 1
       last = job.task
       wasAnnounced = isAnnounced
       message[counter] = (message[counter] as number) + 1
-      message.push(inputs[at])
+      message.push(input)
     }
-    this.send(jobs, message, [])
+    this.send(
+      all.map(({ job }) => job),
+      message,
+      [],
+    )
   }
 
   /** Rejects it if it can't be cloned. */

@@ -1,3 +1,5 @@
+import { types } from 'node:util'
+
 /** Properties of what is copied here: more than that goes by itself. */
 const MOST = 32
 
@@ -28,6 +30,8 @@ export function snapshot(value: unknown): { readonly value: unknown } | undefine
 function copied(value: object): { readonly value: unknown } | undefined {
   const isList = Array.isArray(value)
   if (Object.getPrototypeOf(value) !== (isList ? Array.prototype : Object.prototype)) return undefined
+  // These can't be cloned, also if they look like it.
+  if (types.isProxy(value) || types.isArgumentsObject(value)) return undefined
   if (isList && value.length > MOST) return undefined
   let count = 0
   for (const _ in value) if (++count > MOST) return undefined
