@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Fifo } from '../src/engine/fifo.js'
+import type { Job } from '../src/engine/job.js'
+import { Queue } from '../src/engine/queue.js'
 
 /** What is done to a list, and to an array that is meant to be the same. */
 const operation = fc.oneof(
@@ -50,4 +52,20 @@ test('a long list gives its places back, and keeps its order', () => {
   while (list.length > 0) expect(list.shift()).toBe(next++)
   expect(next).toBe(100_000)
   expect((list as unknown as { items: unknown[] }).items.length).toBeLessThan(10_000)
+})
+
+test.each([0, 1, 100])('a queue lets go of tasks that are over, also if %i wait on', (waiting) => {
+  const queue = new Queue()
+  const jobs = Array.from({ length: 5000 + waiting }, (_, at) => ({ state: 'queued', priority: at % 2 }) as unknown as Job)
+  for (const job of jobs) queue.push(job)
+  for (const job of jobs.slice(waiting)) {
+    job.state = 'over'
+    queue.forget()
+  }
+  expect(queue.length).toBe(waiting)
+  const held = (queue as unknown as { lines: Fifo<Job>[] }).lines.reduce((sum, { length }) => sum + length, 0)
+  expect(held).toBeLessThanOrEqual(1001 + waiting)
+  const rest = Array.from({ length: waiting }, () => queue.shift())
+  expect(new Set(rest)).toEqual(new Set(jobs.slice(0, waiting)))
+  expect(queue.shift()).toBe(undefined)
 })
