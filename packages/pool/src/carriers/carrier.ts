@@ -13,7 +13,7 @@ export interface CarrierOptions {
 
 /** What a carrier tells. */
 export interface CarrierEvents {
-  /** Are there others to come soon? */
+  /** Returns whether others are to come soon: then they are looked for at once. */
   message(message: Message): boolean
   /** Once, last of all: it has ended. `error`: what nobody handled in it, or why it couldn't be started. */
   gone(exit: Exit, error?: unknown): void
